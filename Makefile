@@ -1,0 +1,66 @@
+# Every target sets up what it needs by itself: all it asks for is Python 3.11 or later (with venv) and make.
+#
+#   make setup      .venv and the npm packages of the tests
+#   make demo       run the demo (PORT=8000)
+#   make test       run the tests (ARGS="-k name")
+#   make check      ruff, pyright, architecture and exports
+#   make bench      measure the protocol core
+#   make test-313   run the tests that need no other language on Python 3.13
+#   make format     format the code and sort the imports
+#   make pins       write requirements-dev.txt anew
+#   make clean      remove all that was made
+
+PORT ?= 8000
+ARGS ?=
+
+PY     := .venv/bin/python
+PY313  := .venv313/bin/python
+SETUP  := python=$$(sh tools/find-python) && "$$python" tools/setup.py
+NODE   := $(PY) tools/node.py run
+
+.PHONY: help setup demo test check format bench test-313 pins clean
+.NOTPARALLEL:
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+setup:
+	@$(SETUP) tests/interop tools examples/board
+
+demo:
+	@$(SETUP) examples/board
+	@exec $(PY) -m mizzen run examples.board.app:io --port $(PORT)
+
+test:
+	@$(SETUP) tests/interop examples/board
+	$(PY) -m pytest $(ARGS)
+
+check:
+	@$(SETUP) tools
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(NODE) tools/node_modules/pyright/index.js --pythonpath $(PY)
+	$(NODE) tools/node_modules/pyright/index.js --pythonpath $(PY) --verifytypes mizzen --ignoreexternal
+	$(PY) -m pytest tests/test_architecture.py tests/test_exports.py
+
+format:
+	@$(SETUP)
+	$(PY) -m ruff check --fix-only --quiet .
+	$(PY) -m ruff format .
+
+bench:
+	@$(SETUP)
+	$(PY) benchmarks/micro.py
+
+test-313:
+	@python=$$(sh tools/find-python 3.13) || { if [ -n "$$CI" ]; then exit 1; fi; echo "test-313: nothing done"; exit 0; }; \
+	"$$python" tools/setup.py --venv .venv313 && \
+	echo "$(PY313) -m pytest --ignore=tests/browser --ignore=tests/interop $(ARGS)" && \
+	$(PY313) -m pytest --ignore=tests/browser --ignore=tests/interop $(ARGS)
+
+pins:
+	@$(SETUP)
+	$(PY) tools/pins.py
+
+clean:
+	rm -rf .venv .venv313 .cache .pytest_cache .ruff_cache .hypothesis tools/node_modules tests/interop/node_modules examples/board/node_modules
