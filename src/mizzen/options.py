@@ -1,0 +1,114 @@
+"""The options of a server: each one documented, checked, and frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, fields
+from typing import Literal, TypeAlias
+
+from mizzen.errors import OptionsError
+from mizzen.types import ASGIApp, Handshake
+
+Origins: TypeAlias = Literal["*"] | Collection[str] | Callable[[str], bool] | None
+AllowRequest: TypeAlias = Callable[[Handshake], bool | Awaitable[bool | None] | None]
+RequestsMode: TypeAlias = Literal["auto", "sails", False]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cookie:
+    """The cookie that the polling handshake sets, for load balancers that route by it; its value is the connection's sid.
+
+    `max_age` is in seconds; None makes a session cookie.
+    """
+
+    name: str = "io"
+    path: str = "/"
+    http_only: bool = True
+    same_site: Literal["lax", "strict", "none"] | None = "lax"
+    secure: bool = False
+    max_age: int | None = None
+    domain: str | None = None
+
+    def header(self, sid: str) -> bytes:
+        """Give the value of the Set-Cookie header."""
+        parts = [f"{self.name}={sid}"]
+        if self.max_age is not None:
+            parts.append(f"Max-Age={self.max_age}")
+        if self.domain:
+            parts.append(f"Domain={self.domain}")
+        if self.path:
+            parts.append(f"Path={self.path}")
+        if self.http_only:
+            parts.append("HttpOnly")
+        if self.secure:
+            parts.append("Secure")
+        if self.same_site:
+            parts.append(f"SameSite={self.same_site.capitalize()}")
+        return "; ".join(parts).encode("latin-1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """What `Server(app, …)` was given. Times are in seconds, sizes in bytes.
+
+    Names and defaults are those of the Node server in snake_case, `max_payload` (maxHttpBufferSize), `cors_origins` (cors.origin) and
+    `allow_eio3` (on here) excepted. `Server` documents each one.
+    """
+
+    path: str = "/socket.io"
+    transports: Collection[str] = ("polling", "websocket")
+    allow_upgrades: bool = True
+    allow_eio3: bool = True
+    ping_interval: float = 25.0
+    ping_timeout: float = 20.0
+    upgrade_timeout: float = 10.0
+    connect_timeout: float = 45.0
+    max_payload: int = 1_000_000
+    max_attachments: int = 10
+    max_buffer: int = 16 * 1024 * 1024
+    max_handlers: int = 100
+    max_namespaces: int = 100
+    max_pending_acks: int = 10_000
+    max_threads: int = 40
+    cookie: Cookie | None = None
+    cors_origins: Origins = None
+    cors_credentials: bool = False
+    cors_max_age: int | None = None
+    allow_request: AllowRequest | None = None
+    requests: RequestsMode = "auto"
+    requests_to: ASGIApp | None = None
+    max_requests: int | None = None
+    max_response: int = 16 * 1024 * 1024
+    pinned_headers: Collection[str] = ()
+    close_grace: float = 10.0
+    debug: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.path.startswith("/") or self.path == "/":
+            raise OptionsError(f"path={self.path!r}: expected an absolute path such as '/socket.io'")
+        object.__setattr__(self, "path", self.path.rstrip("/"))
+        transports = (self.transports,) if isinstance(self.transports, str) else tuple(self.transports)
+        object.__setattr__(self, "transports", transports)
+        if not transports or not set(transports) <= {"polling", "websocket"}:
+            raise OptionsError(f"transports={transports!r}: expected 'polling', 'websocket' or both")
+        for name in ("ping_interval", "ping_timeout", "upgrade_timeout", "connect_timeout"):
+            if not getattr(self, name) > 0:
+                raise OptionsError(f"{name}={getattr(self, name)!r}: expected seconds, more than 0")
+        if not self.close_grace >= 0:
+            raise OptionsError(f"close_grace={self.close_grace!r}: expected seconds, 0 or more")
+        for field in fields(self):
+            if field.name.startswith("max_"):
+                value = getattr(self, field.name)
+                if not (value is None and field.default is None) and (not isinstance(value, int) or value < 1):
+                    raise OptionsError(f"{field.name}={value!r}: expected a whole number, 1 or more")
+        if self.requests not in ("auto", "sails", False):
+            raise OptionsError(f"requests={self.requests!r}: expected 'auto', 'sails' or False")
+        if isinstance(self.cors_origins, str) and self.cors_origins != "*":
+            raise OptionsError(
+                f"cors_origins={self.cors_origins!r}: expected '*', a list of origins or a function; did you mean [{self.cors_origins!r}]?"
+            )
+        if self.cors_origins is not None and not callable(self.cors_origins) and self.cors_origins != "*":
+            object.__setattr__(self, "cors_origins", frozenset(self.cors_origins))
+            for origin in self.cors_origins:
+                if origin == "*" or "://" not in origin or origin.endswith("/"):
+                    raise OptionsError(f"cors_origins: {origin!r} is not an origin: expected scheme://host[:port] without a path")

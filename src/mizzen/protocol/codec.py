@@ -1,0 +1,248 @@
+"""Socket.IO packets (protocol revision 5) as text with JSON and binary attachments.
+
+    <type>[<# of attachments>-][<namespace>,][<ack id>][JSON]
+
+socket.io 2 clients (revision 4) write events and acks the same way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, cast
+
+from mizzen.errors import RemoteProtocolError
+from mizzen.protocol.encoded import Encoded
+from mizzen.protocol.javascript import dumps, loads
+from mizzen.protocol.packet import (
+    ACK,
+    BINARY_ACK,
+    BINARY_EVENT,
+    CONNECT,
+    DISCONNECT,
+    EVENT,
+    RESERVED_EVENTS,
+    Packet,
+    PacketType,
+)
+from mizzen.types import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mizzen.types import JSON
+
+MAX_DIGITS: Final = 16
+"""How many digits a number in a header may have; 2**53 has 16."""
+
+MAX_ID: Final = 2**53
+"""Integers beyond it are not exact in JavaScript, so no peer counts that far."""
+
+_TYPES: Final = {str(int(type_)): type_ for type_ in PacketType}
+_DEAD: Final = -1
+
+
+class JSONCodec:
+    """Encodes packets and makes decoders: the parser that `socket.io-parser` is in JavaScript."""
+
+    def encode(self, packet: Packet) -> Encoded:
+        """Encode any packet, as an Engine.IO message; raises `TypeError` for data that cannot be sent."""
+        kind = packet.type
+        if kind is EVENT:
+            return self.encode_event(packet.nsp, packet.data, packet.id)
+        if kind is ACK:
+            attachments: list[bytes] = []
+            data = dumps(packet.data, attachments)
+            return Encoded(_header("46" if attachments else "43", packet.nsp, packet.id, attachments) + data, attachments)
+        payload = b"" if packet.data is None or kind is DISCONNECT else dumps(packet.data)
+        return Encoded(_header(f"4{kind:d}", packet.nsp, None, ()) + payload)
+
+    def encode_event(self, nsp: str, args: Sequence[JSON], id: int | None = None) -> Encoded:
+        """Encode an event, whose name is `args[0]`; raises `TypeError` for arguments that cannot be sent."""
+        attachments: list[bytes] = []
+        data = dumps(args, attachments)
+        if nsp == "/" and id is None and not attachments:
+            return Encoded(b"42" + data)
+        return Encoded(_header("45" if attachments else "42", nsp, id, attachments) + data, attachments)
+
+    def decoder(self, max_attachments: int = 10) -> Decoder:
+        """Make the decoder of one connection; `max_attachments` bounds the binary attachments of a packet."""
+        return Decoder(max_attachments)
+
+
+def _header(start: str, nsp: str, id: int | None, attachments: Sequence[bytes]) -> bytes:
+    header = f"{start}{len(attachments)}-" if attachments else start
+    # "the namespace (if different than the main namespace ("/")), followed by a comma"
+    if nsp != "/":
+        header = f"{header}{nsp},"
+    return (header if id is None else f"{header}{id}").encode()
+
+
+class Decoder:
+    """Puts the packets of one connection together from its messages.
+
+    After an error it is dead: the connection is to be closed, and each further message raises again.
+    """
+
+    __slots__ = ("_attachments", "_max_attachments", "_missing", "_packet", "pending")
+
+    pending: int
+    """Bytes held of a packet whose attachments have not all come."""
+
+    def __init__(self, max_attachments: int = 10) -> None:
+        self._max_attachments = max_attachments
+        self._missing = 0
+        self._packet: Packet | None = None
+        self._attachments: list[bytes] = []
+        self.pending = 0
+
+    def feed(self, message: str | bytes) -> Packet | None:
+        """Take one message (text without its Engine.IO type, or an attachment); give the packet that it completes, if any.
+
+        Raises `RemoteProtocolError` with `Reason.FORCED_CLOSE`, and nothing else, for what breaks the protocol.
+        """
+        try:
+            if not isinstance(message, str):
+                return self._feed_attachment(message)
+            if self._missing:
+                raise _refused("text while binary attachments were missing" if self._missing > 0 else "a message after an error")
+            # Nearly every message is an event or an ack of the main namespace: its header is at most an id before "[".
+            kind = message[:1]
+            if kind == "2" or kind == "3":
+                start = message.find("[")
+                digits = message[1:start]
+                if not digits:
+                    packet = Packet(EVENT if kind == "2" else ACK, "/", loads(message[1:]))
+                    return _checked(packet)
+                if start > 0 and len(digits) < MAX_DIGITS and digits.isdecimal() and digits.isascii():
+                    return _checked(Packet(EVENT if kind == "2" else ACK, "/", loads(message[start:]), int(digits)))
+            return self._feed_text(message)
+        except RemoteProtocolError:
+            self._missing = _DEAD
+            self._packet = None
+            self._attachments = []
+            self.pending = 0
+            raise
+
+    def _feed_text(self, message: str) -> Packet | None:
+        kind = _TYPES.get(message[:1])
+        if kind is None:
+            raise _refused(f"a packet of unknown type {message[0]!r}" if message else "an empty packet")
+        position = 1
+        count = 0
+        if kind is BINARY_EVENT or kind is BINARY_ACK:
+            count, position = self._attachment_count(message)
+            kind = EVENT if kind is BINARY_EVENT else ACK
+        nsp = "/"
+        if message.startswith("/", position):
+            # "0/admin?token=1,": a socket.io 2 client's query is part of what stands before the comma.
+            comma = message.find(",", position)
+            nsp, position = (message[position:comma], comma + 1) if comma >= 0 else (message[position:], len(message))
+        id_, position = _ack_id(message, position)
+        if position < len(message):
+            packet = Packet(kind, nsp, loads(message[position:]), id_)
+            if packet.data is None:
+                raise _refused(f"a {kind.name} packet with null for its payload")
+        else:
+            packet = Packet(kind, nsp, None, id_)
+        _checked(packet)
+        if not count:
+            return packet
+        self._packet = packet
+        self._missing = count
+        self.pending = len(message) if message.isascii() else len(message.encode("utf-8", "surrogatepass"))
+        return None
+
+    def _attachment_count(self, message: str) -> tuple[int, int]:
+        dash = message.find("-", 1, MAX_DIGITS + 2)
+        digits = message[1:dash] if dash > 0 else ""
+        if not (digits.isdecimal() and digits.isascii()):
+            raise _refused("a binary packet without '<number of attachments>-'")
+        count = int(digits)
+        if count < 1:
+            raise _refused("a binary packet without attachments")
+        if count > self._max_attachments:
+            raise _refused(f"a packet with {count} attachments where at most {self._max_attachments} are allowed (`max_attachments`)")
+        return count, dash + 1
+
+    def _feed_attachment(self, message: bytes) -> Packet | None:
+        packet = self._packet
+        if packet is None:
+            raise _refused("a message after an error" if self._missing else "a binary message that no packet announced")
+        self._attachments.append(message)
+        self._missing -= 1
+        if self._missing:
+            self.pending += len(message)
+            return None
+        _reconstruct(packet.data, self._attachments)
+        self._packet = None
+        self._attachments = []
+        self.pending = 0
+        return packet
+
+
+def _ack_id(message: str, position: int) -> tuple[int | None, int]:
+    start, end = position, len(message)
+    limit = start + MAX_DIGITS
+    while position < end and "0" <= message[position] <= "9":
+        position += 1
+        if position > limit:
+            raise _refused(f"an ack id of more than {MAX_DIGITS} digits")
+    if position == start:
+        return None, position
+    id_ = int(message[start:position])
+    if id_ > MAX_ID:
+        raise _refused(f"the ack id {id_}, beyond the integers that JavaScript counts exactly")
+    return id_, position
+
+
+def _checked(packet: Packet) -> Packet:
+    """Check that the payload is one that the type may have, as `socket.io-parser` does."""
+    kind, data = packet.type, packet.data
+    if kind is EVENT:
+        if data.__class__ is not list or not data:
+            raise _refused("an EVENT whose payload is not an array with the name of the event")
+        name = data[0]
+        if name.__class__ is str:
+            if name in RESERVED_EVENTS:
+                raise _refused(f"an event with the reserved name {name!r}")
+        elif name.__class__ is not int and name.__class__ is not float:
+            raise _refused("an EVENT whose name is neither a string nor a number")
+        return packet
+    if kind is ACK:
+        valid = isinstance(data, list)
+    elif kind is CONNECT:
+        valid = data is None or isinstance(data, dict)
+    elif kind is DISCONNECT:
+        valid = data is None
+    else:  # CONNECT_ERROR
+        valid = isinstance(data, (str, dict))
+    if not valid:
+        raise _refused(f"a {kind.name} packet with a payload that it may not have")
+    return packet
+
+
+def _reconstruct(root: JSON, attachments: list[bytes]) -> None:
+    """Put the attachments where their placeholders stand, in place and without recursion, which hostile nesting would exhaust."""
+    stack: list[JSON] = [root]
+    while stack:
+        container = stack.pop()
+        places = enumerate(cast("list[JSON]", container)) if isinstance(container, list) else container.items()
+        for place, item in places:
+            if isinstance(item, dict):
+                found = cast("dict[str, JSON]", item)
+                # Assigning to a key that exists does not disturb the iteration.
+                if found.get("_placeholder") is True:
+                    container[place] = _attachment(found.get("num"), attachments)
+                else:
+                    stack.append(found)
+            elif isinstance(item, list):
+                stack.append(item)
+
+
+def _attachment(num: JSON, attachments: list[bytes]) -> bytes:
+    if isinstance(num, int) and not isinstance(num, bool) and 0 <= num < len(attachments):
+        return attachments[num]
+    raise _refused("illegal attachments: a placeholder without its attachment")
+
+
+def _refused(what: str) -> RemoteProtocolError:
+    return RemoteProtocolError(f"The peer sent {what}", Reason.FORCED_CLOSE)

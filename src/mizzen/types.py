@@ -1,0 +1,91 @@
+"""Types that several layers share: JSON values, ASGI, close reasons, the handshake."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl
+
+JSON: TypeAlias = Any
+"""A value as it travels: None, bool, int, float, str, bytes, a list of such or a dict from str to such."""
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Reason(StrEnum):
+    """Why a connection or a socket ended: the strings that JavaScript users know."""
+
+    TRANSPORT_CLOSE = "transport close"
+    TRANSPORT_ERROR = "transport error"
+    PING_TIMEOUT = "ping timeout"
+    PARSE_ERROR = "parse error"
+    FORCED_CLOSE = "forced close"
+    FORCED_SERVER_CLOSE = "forced server close"
+    SERVER_SHUTTING_DOWN = "server shutting down"
+    SERVER_NAMESPACE_DISCONNECT = "server namespace disconnect"
+    CLIENT_NAMESPACE_DISCONNECT = "client namespace disconnect"
+    IO_SERVER_DISCONNECT = "io server disconnect"
+    IO_CLIENT_DISCONNECT = "io client disconnect"
+
+
+class Handshake:
+    """What the client sent when it opened the connection.
+
+    `url` is path and query; `address` the client's host as the ASGI server reports it; `xdomain` whether an Origin header came; `secure`
+    whether TLS reached this server or a proxy that the server trusts; `issued` the time in seconds since the epoch; `auth` what came
+    with the CONNECT packet (None in `allow_request`, which is asked before any).
+    """
+
+    def __init__(self, scope: Mapping[str, Any], auth: JSON = None) -> None:
+        self.scope = scope
+        self.auth = auth
+        self.issued = time.time()
+
+    def with_auth(self, auth: JSON) -> Handshake:
+        """Give the handshake of one socket of this connection."""
+        copy = Handshake.__new__(Handshake)
+        copy.__dict__.update(self.__dict__)
+        copy.auth = auth
+        return copy
+
+    @cached_property
+    def headers(self) -> Mapping[str, str]:
+        """The HTTP headers: names in lower case, repeated ones joined by a comma (cookies by a semicolon)."""
+        headers: dict[str, str] = {}
+        for raw_name, raw_value in self.scope["headers"]:
+            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+            if name in headers:
+                value = headers[name] + ("; " if name == "cookie" else ", ") + value
+            headers[name] = value
+        return headers
+
+    @cached_property
+    def query(self) -> Mapping[str, str]:
+        """The query of the URL; of a repeated name the last one."""
+        return dict(parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True))
+
+    @property
+    def url(self) -> str:
+        path: str = self.scope["path"]
+        query: str = self.scope["query_string"].decode("latin-1")
+        return f"{path}?{query}" if query else path
+
+    @property
+    def address(self) -> str | None:
+        client = self.scope.get("client")
+        return client[0] if client else None
+
+    @property
+    def secure(self) -> bool:
+        return self.scope.get("scheme") in ("https", "wss")
+
+    @property
+    def xdomain(self) -> bool:
+        return "origin" in self.headers
