@@ -1,0 +1,86 @@
+"""From the app's answer to the JWR: the object that the ack of a socket request carries."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from mizzen.errors import RemoteProtocolError
+from mizzen.protocol import javascript
+from mizzen.virtual.headers import HOP_BY_HOP
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mizzen.types import JSON
+
+# They belong to the HTTP answer that there is none of; cookies stay out of the reach of scripts.
+_LEFT_OUT = HOP_BY_HOP | {b"set-cookie", b"content-length", b"date", b"server"}
+_BODILESS = frozenset((204, 304))
+_TEXT_TYPES = frozenset(
+    f"application/{name}"
+    for name in (
+        *("xml", "javascript", "x-javascript", "ecmascript", "x-www-form-urlencoded"),
+        *("yaml", "x-yaml", "toml", "sql", "graphql", "x-ndjson", "jsonl"),
+    )
+)
+_CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s";]+)', re.IGNORECASE)
+
+
+def make_jwr(method: str, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> dict[str, JSON]:
+    """Make the JWR of a complete answer: `{"body": …, "headers": {…}, "statusCode": …}`.
+
+    Header names are in lower case and repeated ones joined, without those of the HTTP connection and `set-cookie content-length date
+    server`. A JSON body becomes its value, text a string, all else bytes; JSON that is none stays text. There is no key `body` where HTTP
+    has no body, for HEAD, 204 and 304, nor for an empty body, unless it is text: that is the empty string, which Sails tells from none.
+    """
+    seen: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        raw_name = raw_name.lower()
+        if raw_name not in _LEFT_OUT:
+            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+            seen[name] = f"{seen[name]}, {value}" if name in seen else value
+    if method == "HEAD" or status in _BODILESS or status < 200:
+        return {"headers": seen, "statusCode": status}
+    content_type = seen.get("content-type", "")
+    if body and seen.get("content-encoding", "identity") != "identity":
+        return {"body": body, "headers": seen, "statusCode": status}
+    is_json = content_type == "application/json" or _is_json(content_type)
+    if is_json or _is_text(content_type):
+        if body or not is_json:
+            return {"body": _decode_json(body) if is_json else _decode_text(body, content_type), "headers": seen, "statusCode": status}
+    elif body:
+        return {"body": body, "headers": seen, "statusCode": status}
+    return {"headers": seen, "statusCode": status}
+
+
+def _kind(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _is_json(content_type: str) -> bool:
+    kind = _kind(content_type)
+    return kind == "application/json" or kind == "text/json" or kind.endswith("+json")
+
+
+def _is_text(content_type: str) -> bool:
+    kind = _kind(content_type)
+    return kind.startswith("text/") or kind in _TEXT_TYPES or kind.endswith("+xml")
+
+
+def _decode_json(body: bytes) -> JSON:
+    text = body.decode("utf-8-sig", "replace")  # fetch() skips a byte order mark too, and puts U+FFFD where there is no character
+    try:
+        return javascript.loads(text)
+    except RemoteProtocolError:
+        return text
+
+
+def _decode_text(body: bytes, content_type: str) -> str:
+    charset = _CHARSET.search(content_type)
+    if charset and charset[1].lower() not in ("utf-8", "utf8"):
+        try:
+            return body.decode(charset[1], "replace")
+        except (LookupError, ValueError):  # no such charset, or, with a NUL in the name, no charset at all
+            pass
+    return body.decode("utf-8-sig", "replace")

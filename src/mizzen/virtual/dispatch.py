@@ -1,0 +1,193 @@
+"""Run the app for one socket request and answer with what it sends."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from http import HTTPStatus
+from typing import TYPE_CHECKING, cast
+
+from mizzen.virtual.answer import make_jwr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mizzen.server.gone import Gone
+    from mizzen.types import JSON, ASGIApp, Message, Scope
+
+
+class SocketGone(OSError):
+    """The socket that a request came by is gone; `send` raises it in the app (ASGI specification 2.4, "Disconnected client")."""
+
+
+class AnswerRefused(OSError):
+    """The app went on sending an answer that was refused already, being endless or larger than a socket may carry."""
+
+
+async def dispatch(
+    app: ASGIApp,
+    scope: Scope,
+    body: bytes,
+    *,
+    answer: Callable[[dict[str, JSON]], None],
+    gone: Gone,
+    max_response: int,
+    debug: bool,
+    on_error: Callable[[Exception], None],
+) -> None:
+    """Run `app` in the current task until it returns, and call `answer` once, with the JWR, as soon as its answer is complete.
+
+    What the app does after its last chunk, such as background tasks, holds up nobody's answer but belongs to this call. An app that raises
+    before it has answered gets a 500, with the traceback as its body if `debug`; whatever it raises goes to `on_error`, once, except what
+    follows from `send` having raised here. An event stream and an answer of more than `max_response` bytes become a 501, and are stopped.
+    Not answered: a request whose socket is gone, and one whose task is cancelled, which is up to whoever cancelled it.
+    """
+    exchange = _Exchange(scope["method"], body, answer, gone, max_response)
+    try:
+        await app(scope, exchange.receive, exchange.send)
+    except Exception as error:
+        if not _is_ours(error):
+            on_error(error)
+            exchange.fail("".join(traceback.format_exception(error)) if debug else None)
+    else:
+        if not exchange.complete and not gone:
+            problem = "The app returned before its answer was complete" if exchange.status else "The app returned without an answer"
+            problem = f"{problem}: {scope['method']} {scope['path']}"
+            on_error(RuntimeError(problem))
+            exchange.fail(problem if debug else None)
+    finally:
+        exchange.close()
+
+
+class _Exchange:
+    """The ASGI side of one request: its `receive` and `send`."""
+
+    __slots__ = (
+        *("_answer", "_body", "_chunks", "_gone", "_headers", "_max_response", "_method", "_refusal", "_size", "_waiters"),
+        *("complete", "status"),
+    )
+
+    def __init__(self, method: str, body: bytes, answer: Callable[[dict[str, JSON]], None], gone: Gone, max_response: int) -> None:
+        self._method = method
+        self._body: bytes | None = body
+        self._answer = answer
+        self._gone = gone
+        self._max_response = max_response
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._refusal: str | None = None
+        self._waiters: list[asyncio.Future[None]] | None = None
+        self.status = 0
+        self.complete = False
+
+    async def receive(self) -> Message:
+        """Give the body, all at once; then, when nothing more can be said to the client, `http.disconnect`."""
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        if not self.complete and not self._gone:
+            await self._until_end()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        """Take a part of the answer; the last one answers."""
+        if self._refusal is not None:
+            raise AnswerRefused(self._refusal)
+        if self._gone:
+            raise SocketGone("the socket that this request came by is gone")
+        kind = message["type"]
+        if self.complete:
+            raise RuntimeError(f"{kind!r} was sent after the answer was complete")
+        if kind == "http.response.start":
+            self._start(message)
+        elif kind == "http.response.body":
+            self._add(message)
+        else:
+            raise RuntimeError(f"{kind!r} is no part of an answer here: send 'http.response.start' and 'http.response.body'")
+
+    def _start(self, message: Message) -> None:
+        if self.status:
+            raise RuntimeError("'http.response.start' was sent twice")
+        self.status = int(message["status"])
+        self._headers = list(message.get("headers", ()))
+        for raw_name, value in self._headers:
+            name = raw_name.lower()
+            if name == b"content-type" and value.lower().startswith(b"text/event-stream"):
+                self._refuse("An event stream has no end, so it cannot be answered over a socket. Listen to events, or use HTTP.")
+            elif name == b"content-length" and self._method != "HEAD" and value.isdigit() and int(value) > self._max_response:
+                self._refuse_size()
+
+    def _add(self, message: Message) -> None:
+        if not self.status:
+            raise RuntimeError("'http.response.body' was sent before 'http.response.start'")
+        chunk = message.get("body", b"")
+        self._size += len(chunk)
+        if self._method != "HEAD":
+            self._chunks.append(chunk)
+        if self._size > self._max_response:
+            if self._method != "HEAD":
+                self._refuse_size()
+            # Its body goes nowhere, so its size is no fault; but a stream that never ends must be stopped.
+            self._refusal = "nobody reads the body of an answer to HEAD"
+            self._finish()
+            raise AnswerRefused(self._refusal)
+        if not message.get("more_body", False):
+            self._finish()
+
+    def _finish(self) -> None:
+        chunks = self._chunks
+        body = bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
+        self._complete(make_jwr(self._method, self.status, self._headers, body))
+
+    def _refuse_size(self) -> None:
+        self._refuse(f"The answer is larger than a socket may carry (max_response, {self._max_response} bytes). Use HTTP for it.")
+
+    def _refuse(self, why: str) -> None:
+        self._refusal = why
+        self._complete({"body": why, "headers": {}, "statusCode": HTTPStatus.NOT_IMPLEMENTED.value})
+        raise AnswerRefused(why)
+
+    def fail(self, details: str | None) -> None:
+        """Answer 500, unless an answer has gone out or nobody waits for it."""
+        if not self.complete and not self._gone:
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            self._complete({"body": details or status.phrase, "headers": {}, "statusCode": status.value})
+
+    def _complete(self, jwr: dict[str, JSON]) -> None:
+        self.close()
+        self._answer(jwr)
+
+    def close(self) -> None:
+        """Take and give no more."""
+        self.complete = True
+        self._chunks = []
+        if self._waiters is not None:
+            self._gone.unwatch(self._wake)
+            self._wake()
+
+    async def _until_end(self) -> None:
+        if self._waiters is None:
+            self._waiters = []
+            self._gone.watch(self._wake)
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    def _wake(self) -> None:
+        for waiter in self._waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters = None
+
+
+def _is_ours(error: BaseException | None, seen: frozenset[int] = frozenset()) -> bool:
+    """Tell whether an error only says, perhaps in a framework's words, that `send` raised."""
+    while error is not None and id(error) not in seen:
+        if isinstance(error, (SocketGone, AnswerRefused)):
+            return True
+        seen |= {id(error)}  # the context of an error that was taken out of a group is that group
+        if isinstance(error, BaseExceptionGroup):
+            return all(_is_ours(each, seen) for each in cast("BaseExceptionGroup[BaseException]", error).exceptions)
+        error = error.__cause__ or error.__context__
+    return False

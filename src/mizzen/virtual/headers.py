@@ -1,0 +1,128 @@
+"""Header rules of socket requests: what a message may set, and what it may not."""
+
+from __future__ import annotations
+
+import re
+from math import isfinite
+from typing import TYPE_CHECKING, cast
+
+from mizzen.virtual.invalid import RequestInvalid, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from mizzen.types import JSON
+
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 16 * 1024
+
+# They speak of one HTTP connection or of the framing on it (RFC 9110, 7.6.1); a socket request has neither.
+HOP_BY_HOP = frozenset(
+    (
+        *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection"),
+        *(b"te", b"trailer", b"transfer-encoding", b"upgrade"),
+    )
+)
+FRAMING = HOP_BY_HOP | {b"content-length", b"expect"}
+
+PINNED = frozenset((b"host", b"origin", b"cookie", b"forwarded", b"via", b"x-real-ip"))
+PINNED_PREFIXES = (b"x-forwarded-", b"remote-", b"x-remote-", b"x-client-", b"x-ssl-", b"x-auth-request-", b"sec-", b"proxy-")
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
+_MAX_BITS = 1024
+_FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
+
+
+def parse_headers(headers: JSON) -> dict[bytes, bytes]:
+    """Check the headers of a message: lower-case names to values, the last of names that differ only in case.
+
+    Values are made strings as Sails makes them: numbers and booleans as JavaScript writes them, an array as its elements joined by commas.
+    A null drops the header. Headers that frame an HTTP message are left out. Raises `RequestInvalid` for what HTTP could not carry, and
+    beyond 100 headers or 16 KiB.
+    """
+    if headers is None:
+        return {}
+    if not isinstance(headers, dict):
+        raise RequestInvalid(f"Invalid headers: {shown(headers)}. They are an object of names and strings.")
+    given = cast("dict[str, JSON]", headers)
+    if len(given) > MAX_HEADERS:
+        raise RequestInvalid(f"Too many headers: {len(given)}, where at most {MAX_HEADERS} are allowed.")
+    parsed: dict[bytes, bytes] = {}
+    size = 0
+    for name, value in given.items():
+        if value is None:
+            continue
+        header = make_header(name, value if isinstance(value, str) else _text(name, value))
+        size += len(header[0]) + len(header[1])
+        if size > MAX_HEADER_BYTES:
+            raise RequestInvalid(f"The headers are too large: names and values may have {MAX_HEADER_BYTES} bytes together.")
+        if header[0] not in FRAMING:
+            parsed[header[0]] = header[1]
+    return parsed
+
+
+def make_header(name: str, value: str) -> tuple[bytes, bytes]:
+    """Make an ASGI header, white space around the value stripped.
+
+    Raises `RequestInvalid` for a name that is not a token (RFC 9110, 5.6.2) and for a value with control characters or beyond Latin-1.
+    """
+    if not _TOKEN.fullmatch(name):
+        raise RequestInvalid(f"Invalid header name {shown(name)}: only letters, digits and !#$%&'*+-.^_`|~ may stand in it.")
+    value = value.strip(" \t")
+    if bad := _FORBIDDEN.search(value):
+        raise RequestInvalid(f"Invalid value of header {shown(name)}: {bad.group()!r} may not stand in a header. Percent-encode it.")
+    return name.lower().encode("ascii"), value.encode("latin-1")
+
+
+def pin(names: Iterable[str]) -> frozenset[bytes]:
+    """Make the set of further pinned names that `is_pinned` and `build_scope` take, from names in any case."""
+    return frozenset(_as_gateways_see_it(name.lower().encode("latin-1")) for name in names)
+
+
+def is_pinned(name: bytes, pinned: frozenset[bytes]) -> bool:
+    """Tell whether a message may not set this header (a lower-case name), because apps trust it to come from a proxy or from a browser."""
+    name = _as_gateways_see_it(name)
+    return name in PINNED or name.startswith(PINNED_PREFIXES) or name in pinned
+
+
+def encode_headers(headers: Mapping[str, str]) -> dict[bytes, bytes]:
+    """Encode headers that the server set itself, less those that frame an HTTP message and the content type, which is the message's.
+
+    Raises `RequestInvalid` as `make_header` does: a value may hold what the client sent, such as a token of `auth`.
+    """
+    encoded = dict([make_header(name, value) for name, value in headers.items()])
+    for name in FRAMING.intersection(encoded):
+        del encoded[name]
+    encoded.pop(b"content-type", None)
+    return encoded
+
+
+def _as_gateways_see_it(name: bytes) -> bytes:
+    # WSGI and CGI make HTTP_X_REAL_IP of both x-real-ip and x_real_ip.
+    return name.replace(b"_", b"-")
+
+
+def number_text(value: int | float) -> str:
+    """Write a number as JavaScript does: an integral float has no fraction, and what is no number in JSON is null."""
+    if isinstance(value, int):
+        if value.bit_length() > _MAX_BITS:
+            raise RequestInvalid("A number is too large: JavaScript's end at 1.8e308.")
+        return str(value)
+    if value.is_integer() and abs(value) < 1e21:
+        return str(int(value))
+    return str(value) if isfinite(value) else "null"
+
+
+def _text(name: str, value: JSON) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return number_text(value)
+    items = cast("list[JSON] | None", value if isinstance(value, list) else None)
+    if items is not None and not any(isinstance(item, (list, dict, bytes)) for item in items):
+        return ",".join("" if item is None else _text(name, item) for item in items)
+    raise RequestInvalid(
+        f"Invalid value of header {shown(name)}: {shown(cast('object', value))}. It is a string, a number, a boolean or an array of such."
+    )
