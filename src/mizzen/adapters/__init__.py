@@ -1,0 +1,1 @@
+"""Rooms and broadcast: in this process (`memory`), or across a cluster."""

@@ -1,0 +1,19 @@
+"""For FastAPI: the socket that a request came by, as a dependency."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends
+from fastapi.requests import HTTPConnection
+
+from mizzen import Socket, socket_of
+
+
+async def current_socket(connection: HTTPConnection) -> Socket | None:
+    """Give the socket that a request came by, or None when it came over HTTP."""
+    return socket_of(connection)
+
+
+CurrentSocket = Annotated[Socket | None, Depends(current_socket)]
+"""The annotation of an endpoint's parameter: the socket that the request came by, or None when it came over HTTP."""

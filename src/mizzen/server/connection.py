@@ -1,0 +1,310 @@
+"""One Engine.IO session on the server: the engine, its transport, and what waits to be sent."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mizzen.errors import RemoteProtocolError
+from mizzen.protocol.encoded import Encoded
+from mizzen.protocol.engine import CLOSE_PACKET, NOOP_PACKET, Engine, Event, Link, Role, State
+from mizzen.types import Handshake, Reason
+
+if TYPE_CHECKING:
+    from mizzen.ports import Consumer, Transport
+    from mizzen.server.deadlines import Deadlines
+    from mizzen.server.sessions import Sessions
+
+logger = logging.getLogger("mizzen.server")
+
+OPEN, CLOSING, GONE = State.OPEN, State.CLOSING, State.GONE
+PROBING, WEBSOCKET = Link.PROBING, Link.WEBSOCKET
+
+
+class Nobody:
+    """The consumer of a connection that has ended, so that each end is told once."""
+
+    def opened(self) -> None: ...
+
+    def received(self, message: str | bytes) -> None: ...
+
+    def closed(self, reason: Reason, details: str | None) -> None: ...
+
+
+NOBODY = Nobody()
+
+
+class Connection:
+    """One client, whatever carries its packets.
+
+    Everything that is to be sent goes through `write` into the engine's `out` and leaves in `flush`, once per turn of the loop. `held` is
+    the part of `unsent` (bytes) that does not stand in `out` yet, because its socket's CONNECT packet has to come first.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_cancel_probe",
+        "_drained",
+        "_heartbeat",
+        "_resumed",
+        "consumer",
+        "dirty",
+        "engine",
+        "handshake",
+        "held",
+        "paused",
+        "sessions",
+        "sid",
+        "transport",
+        "unsent",
+    )
+
+    transport: Transport
+    consumer: Consumer
+
+    def __init__(self, sessions: Sessions, sid: str, handshake: Handshake, eio: int, link: Link) -> None:
+        self.sessions = sessions
+        self.sid = sid
+        self.handshake = handshake
+        self.engine = Engine(Role.SERVER, eio, link)
+        self.unsent = 0
+        self.held = 0
+        self.dirty = False
+        self.paused = False
+        self._heartbeat: Deadlines[Connection] | None = None
+        self._resumed: asyncio.Event | None = None
+        self._cancel_probe: Callable[[], None] | None = None
+        self._drained: asyncio.Event | None = None
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.sid} {self.engine.state.value} on {self.engine.link.value}>"
+
+    @property
+    def eio(self) -> int:
+        return self.engine.eio
+
+    @property
+    def gone(self) -> bool:
+        return self.engine.state is GONE
+
+    @property
+    def upgradable(self) -> bool:
+        return self.engine.state is OPEN and self.engine.link is Link.POLLING
+
+    @property
+    def probing(self) -> bool:
+        return self.engine.link is PROBING
+
+    def start(self, transport: Transport) -> None:
+        """Open the session on its first transport."""
+        self.transport = transport
+        self.write(Encoded(self.sessions.open_packet(self)))
+        self.engine.opened()
+        self._arm()
+        self.consumer.opened()
+
+    # In
+
+    def receive(self, packet: str | bytes) -> None:
+        """Take one Engine.IO packet; never raises."""
+        try:
+            message = self.engine.receive(packet)
+        except RemoteProtocolError as error:
+            logger.info("connection %s from %s closed: %s", self.sid, self.handshake.address, error)
+            self.lost(error.reason, str(error))
+            return
+        if message is not None:
+            self.consumer.received(message)
+        elif self.engine.state is GONE:
+            self._gone(None, NOOP_PACKET)
+        else:
+            self._follow()
+
+    def _follow(self) -> None:
+        """Do what the engine left to do: a deadline to set, an answer to send."""
+        if self.engine.due is not None:
+            self._arm()
+        if self.engine.out:
+            self._mark()
+
+    def pause(self) -> None:
+        """Stop reading, and with it the heartbeat, until `resume`."""
+        self.paused = True
+        self.engine.suspend()
+        if self._heartbeat is not None:
+            self._heartbeat.disarm(self)
+
+    def resume(self) -> None:
+        """Read on."""
+        self.paused = False
+        if self._resumed is not None:
+            self._resumed.set()
+            self._resumed = None
+        if self.engine.state is OPEN:
+            self.engine.resume()
+            self._arm()
+
+    async def readable(self) -> None:
+        """Wait until more may be received."""
+        while self.paused:
+            if self._resumed is None:
+                self._resumed = asyncio.Event()
+            await self._resumed.wait()
+
+    # Out
+
+    def write(self, encoded: Encoded) -> None:
+        """Queue a packet: it leaves at the end of the loop's turn, or when the transport can."""
+        if self.engine.state is GONE:
+            return
+        self.engine.out.append(encoded)
+        self.unsent += encoded.size
+        if not self.dirty:
+            self.dirty = True
+            self.sessions.flusher.mark(self)
+
+    def write_volatile(self, encoded: Encoded) -> None:
+        """Queue a packet unless it could not be sent now."""
+        if self.transport.writable and self.engine.link is not PROBING:
+            self.write(encoded)
+
+    def hold(self, size: int) -> None:
+        """Count bytes that wait for a CONNECT packet; negative: they wait no longer."""
+        self.held += size
+        self.unsent += size
+        self._mark()
+
+    def _mark(self) -> None:
+        if not self.dirty:
+            self.dirty = True
+            self.sessions.flusher.mark(self)
+
+    def flush(self) -> None:
+        """Give the transport what is queued, if it can take it; end a connection that cannot keep up."""
+        self.dirty = False
+        self.ready()
+
+    def ready(self) -> None:
+        """Give the transport what is queued; it calls this when it can take packets again."""
+        engine, transport = self.engine, self.transport
+        if engine.state is GONE:
+            return
+        if engine.out and transport.flush(engine.out):
+            engine.out = []
+            self.unsent = self.held
+        if self.unsent + transport.buffered > self.sessions.options.max_buffer and self._overflows():
+            logger.info("connection %s from %s closed: it reads too slowly", self.sid, self.handshake.address)
+            self.lost(Reason.TRANSPORT_ERROR, "slow consumer")
+        elif engine.state is CLOSING and not engine.out and not transport.sending:
+            engine.transition(Event.DRAINED)
+            self._gone(None, CLOSE_PACKET)
+
+        elif self._drained is not None and not engine.out and not transport.sending:
+            self._wake_drained()
+
+    async def drained(self) -> None:
+        """Wait until nothing waits to be sent, or the session is gone."""
+        while self.engine.state is not GONE and (self.engine.out or self.transport.sending):
+            if self._drained is None:
+                self._drained = asyncio.Event()
+            await self._drained.wait()
+
+    def _wake_drained(self) -> None:
+        if self._drained is not None:
+            self._drained.set()
+            self._drained = None
+
+    def _overflows(self) -> bool:
+        # One whole message always fits, so only what waits behind the first one counts.
+        first = self.engine.out[0].size if self.engine.out and not self.transport.sending else 0
+        return self.unsent + self.transport.buffered - first > self.sessions.options.max_buffer
+
+    # Upgrade
+
+    def probe(self, cancel: Callable[[], None]) -> None:
+        """Begin an upgrade; `cancel` is called when the session ends before the upgrade does."""
+        self.engine.transition(Event.PROBE)
+        self._cancel_probe = cancel
+
+    def probe_lost(self) -> None:
+        """Stay on polling: the probe failed."""
+        self._cancel_probe = None
+        if self.engine.link is PROBING and self.engine.state is not GONE:
+            self.engine.transition(Event.PROBE_LOST)
+            self.ready()
+
+    def upgraded(self, transport: Transport) -> None:
+        """Move to the new transport; `out` stays where it is, so nothing is lost or reordered."""
+        self.engine.transition(Event.UPGRADE)
+        self._cancel_probe = None
+        self.transport = transport
+        self.ready()
+
+    # The end
+
+    def close(self, reason: Reason, details: str | None = None) -> None:
+        """End the session from this side: no more messages; what is queued is still sent."""
+        if self.engine.state is not OPEN:
+            return
+        self.engine.transition(Event.DRAIN, reason)
+        if self.engine.link is not WEBSOCKET:
+            self.engine.out.append(CLOSE_PACKET)
+        if self._heartbeat is not None:
+            self._heartbeat.disarm(self)
+        self.sessions.draining.arm(self)
+        self._wake_reader()
+        self._mark()
+        self._tell(details)
+
+    def lost(self, reason: Reason, details: str | None = None) -> None:
+        """End the session at once: the wire is gone, or what came over it cannot be borne."""
+        if self.engine.state is not GONE:
+            self.engine.transition(Event.LINK_LOST, reason)
+            self._gone(details, CLOSE_PACKET)
+
+    def overdue(self) -> None:
+        """Take notice that the heartbeat's deadline has passed."""
+        self.engine.overdue()
+        if self.engine.state is GONE:
+            self._gone(None, CLOSE_PACKET)
+        else:
+            self._follow()
+
+    def _gone(self, details: str | None, last: Encoded) -> None:
+        self.engine.out = []
+        self.unsent = self.held = 0
+        if self._heartbeat is not None:
+            self._heartbeat.disarm(self)
+            self._heartbeat = None
+        self.sessions.remove(self)
+        self._wake_reader()
+        self._wake_drained()
+        self.transport.end(last)
+        if self._cancel_probe is not None:
+            self._cancel_probe()
+            self._cancel_probe = None
+        self._tell(details)
+
+    def _tell(self, details: str | None) -> None:
+        consumer, self.consumer = self.consumer, NOBODY
+        assert self.engine.reason is not None
+        consumer.closed(self.engine.reason, details)
+
+    def _wake_reader(self) -> None:
+        self.paused = False
+        if self._resumed is not None:
+            self._resumed.set()
+            self._resumed = None
+
+    def _arm(self) -> None:
+        due = self.engine.due
+        if due is None:
+            return
+        self.engine.due = None
+        deadlines = self.sessions.heartbeats[due]
+        if self._heartbeat is not None and self._heartbeat is not deadlines:
+            self._heartbeat.disarm(self)
+        self._heartbeat = deadlines
+        deadlines.arm(self)

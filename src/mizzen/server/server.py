@@ -1,0 +1,367 @@
+"""The server: the ASGI app that wraps another one, and the root where everything is put together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import threading
+import weakref
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection
+from enum import Enum
+from typing import TypeVar, cast, overload
+
+from mizzen.adapters.memory import MemoryAdapter
+from mizzen.errors import ArgumentsInvalid, LocalProtocolError
+from mizzen.options import AllowRequest, Cookie, Origins, RequestsMode, ServerOptions
+from mizzen.ports import Codec, Target
+from mizzen.protocol.codec import JSONCodec
+from mizzen.server.deadlines import Deadlines
+from mizzen.server.lifespan import run_lifespan
+from mizzen.server.multiplexer import Multiplexer
+from mizzen.server.namespace import Handler, Namespace
+from mizzen.server.operator import Emits, Operator
+from mizzen.server.sessions import Sessions
+from mizzen.server.socket import Socket
+from mizzen.server.tasks import Tasks, current_loop
+from mizzen.signatures import Signature
+from mizzen.transports.asgi import Endpoint
+from mizzen.types import JSON, ASGIApp, Reason, Receive, Scope, Send
+from mizzen.virtual.requests import Requests
+
+logger = logging.getLogger("mizzen.server")
+
+ErrorHook = Callable[[Exception, Socket | None, str], Awaitable[None] | None]
+Hook = TypeVar("Hook", bound=ErrorHook)
+EventLoop = asyncio.AbstractEventLoop
+
+_running: weakref.WeakSet[Server] = weakref.WeakSet()
+
+
+class Phase(Enum):
+    """What a server is doing."""
+
+    IDLE = "idle"
+    RUNNING = "running"
+    CLOSING = "closing"
+
+
+class Server(Emits):
+    """A Socket.IO server that wraps a web app: both are reached at one address, and socket requests go through the app's own routes.
+
+        io = Server(app)        # io is the ASGI app to serve
+
+    Without `app` it answers under `path` only. It starts with the ASGI lifespan, or with the first request where none comes (mounted under
+    a path, for instance; then `requests_to` names the app that socket requests go to)."""
+
+    def __init__(
+        self,
+        app: ASGIApp | None = None,
+        *,
+        path: str = "/socket.io",
+        transports: Collection[str] = ("polling", "websocket"),
+        allow_upgrades: bool = True,
+        allow_eio3: bool = True,
+        ping_interval: float = 25.0,
+        ping_timeout: float = 20.0,
+        upgrade_timeout: float = 10.0,
+        connect_timeout: float = 45.0,
+        max_payload: int = 1_000_000,
+        max_attachments: int = 10,
+        max_buffer: int = 16 * 1024 * 1024,
+        max_handlers: int = 100,
+        max_namespaces: int = 100,
+        max_pending_acks: int = 10_000,
+        max_threads: int = 40,
+        cookie: Cookie | bool = False,
+        cors_origins: Origins = None,
+        cors_credentials: bool = False,
+        cors_max_age: int | None = None,
+        allow_request: AllowRequest | None = None,
+        requests: RequestsMode = "auto",
+        requests_to: ASGIApp | None = None,
+        max_requests: int | None = None,
+        max_response: int = 16 * 1024 * 1024,
+        pinned_headers: Collection[str] = (),
+        close_grace: float = 10.0,
+        debug: bool = False,
+    ) -> None:
+        """Make a server; raises OptionsError for options that cannot work. Times are in seconds, sizes in bytes.
+
+        - `path`: where clients connect; the `path` option of theirs.
+        - `transports`: which of `polling` and `websocket` are offered. `allow_upgrades`: whether polling clients may move to WebSocket.
+        - `allow_eio3`: whether socket.io-client 1 and 2 and sails.io.js (Engine.IO 3) may connect.
+        - `ping_interval`, `ping_timeout`: how often a ping goes out, and how long its pong may take.
+        - `upgrade_timeout`: how long an upgrade may take. `connect_timeout`: how long a client may take to join its first namespace.
+        - `max_payload`: the largest message, and the largest polling body, that is accepted.
+        - `max_attachments`: the most binary attachments of one packet.
+        - `max_buffer`: what may wait to be sent to a connection, or to be handled for it.
+        - `max_handlers`: how many handlers and requests of one connection run at once; further events wait.
+        - `max_namespaces`: how many one connection may join. `max_pending_acks`: how many acks of one socket may be awaited.
+        - `max_threads`: how many plain (`def`) handlers run at once.
+        - `cookie`: a cookie with the sid, set by the polling handshake, for load balancers; True is `Cookie()`.
+        - `cors_origins`: pages of which other origins may connect: "*", a list such as `["https://example.com"]`, or a function. Pages of
+          the own host always may. `cors_credentials`: whether they may send cookies. `cors_max_age`: how long a preflight may be
+          remembered.
+        - `allow_request`: asked before a session is made, with the handshake; False or ConnectRefused refuses.
+        - `requests`: which events are socket requests: "auto" (those of Sails clients and those that look like one), "sails" (every event
+          named after a verb, from Sails clients only), False (none). `requests_to`: the app that they go to, if not `app`.
+        - `max_requests`: how many one socket may have in flight (None: `max_handlers` bounds them). `max_response`: the largest answer.
+        - `pinned_headers`: names of headers that your proxies set and a socket request must not.
+        - `close_grace`: how long `close` waits for handlers. `debug`: whether errors tell clients their traceback."""
+        self.options = ServerOptions(
+            path=path,
+            transports=transports,
+            allow_upgrades=allow_upgrades,
+            allow_eio3=allow_eio3,
+            ping_interval=ping_interval,
+            ping_timeout=ping_timeout,
+            upgrade_timeout=upgrade_timeout,
+            connect_timeout=connect_timeout,
+            max_payload=max_payload,
+            max_attachments=max_attachments,
+            max_buffer=max_buffer,
+            max_handlers=max_handlers,
+            max_namespaces=max_namespaces,
+            max_pending_acks=max_pending_acks,
+            max_threads=max_threads,
+            cookie=Cookie() if cookie is True else cookie or None,
+            cors_origins=cors_origins,
+            cors_credentials=cors_credentials,
+            cors_max_age=cors_max_age,
+            allow_request=allow_request,
+            requests=requests,
+            requests_to=requests_to,
+            max_requests=max_requests,
+            max_response=max_response,
+            pinned_headers=pinned_headers,
+            close_grace=close_grace,
+            debug=debug,
+        )
+        self.app = app
+        self.codec: Codec = JSONCodec()
+        self.requests = Requests(self.options, self.report)
+        self.requests.app = requests_to or app
+        self.namespaces: dict[str, Namespace] = {}
+        self._main = self.of("/")
+        self._phase = Phase.IDLE
+        self._error_hooks: list[ErrorHook] = []
+        self._unhandled: set[tuple[str, str]] = set()
+        self._loop: EventLoop | None = None
+        self._thread: int | None = None
+        self._mail: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
+        self._closed: asyncio.Event | None = None
+
+    sessions: Sessions
+    tasks: Tasks
+    unconnected: Deadlines[Multiplexer]
+    _endpoint: Endpoint
+
+    # Handlers
+
+    def of(self, name: str) -> Namespace:
+        """Give the namespace `name` (such as "/chat"), made at its first mention; clients may connect to it from then on."""
+        if not name.startswith("/"):
+            name = f"/{name}"
+        namespace = self.namespaces.get(name)
+        if namespace is None:
+            namespace = self.namespaces[name] = Namespace(self, name, MemoryAdapter())
+        return namespace
+
+    @overload
+    def on(self, event: str) -> Callable[[Handler], Handler]: ...
+
+    @overload
+    def on(self, event: str, handler: Handler) -> Handler: ...
+
+    def on(self, event: str, handler: Handler | None = None) -> Handler | Callable[[Handler], Handler]:
+        """Register a handler in the main namespace; see `Namespace.on`."""
+        if handler is None:
+            return self._main.on(event)
+        return self._main.on(event, handler)
+
+    def use(self, middleware: Handler) -> Handler:
+        """Register a middleware of the main namespace; see `Namespace.use`."""
+        return self._main.use(middleware)
+
+    def on_error(self, hook: Hook) -> Hook:
+        """Register a hook for errors of handlers and socket requests: `(error, socket, where)`, plain or async.
+
+        `where` is the event, or the method and path of a request. The log has the error with its traceback in any case.
+        """
+        self._error_hooks.append(hook)
+        return hook
+
+    def _operator(self) -> Operator:
+        return Operator(self._main, Target())
+
+    @property
+    def sockets(self) -> dict[str, Socket]:
+        """The connected sockets of the main namespace, by id."""
+        return self._main.sockets
+
+    # Running
+
+    @staticmethod
+    def running() -> list[Server]:
+        """Give the servers of this process that run; `mizzen run` closes them before uvicorn closes their connections."""
+        return list(_running)
+
+    def running_loop(self) -> EventLoop:
+        """Give the event loop that the server runs on. Raises LocalProtocolError before it has started and in other threads."""
+        if self._loop is None or threading.get_ident() != self._thread:
+            raise LocalProtocolError("this awaits, so it works on the server's event loop only: in a worker thread use mizzen.from_thread")
+        return self._loop
+
+    def start(self) -> None:
+        """Start on the running event loop; done by the lifespan or the first request, and harmless when running."""
+        if self._phase is not Phase.IDLE:
+            return
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        self._thread = threading.get_ident()
+        self._closed = None
+        self.tasks = Tasks(loop, self.options.max_threads)
+        self.unconnected = Deadlines(loop, self.options.connect_timeout, Multiplexer.overdue)
+        self.sessions = Sessions(self.options, loop, lambda connection: Multiplexer(self, connection))
+        self._endpoint = Endpoint(self.options, self.sessions)
+        self._phase = Phase.RUNNING
+        _running.add(self)
+
+    @property
+    def dispatching(self) -> bool:
+        """Whether events still go to handlers."""
+        return self._phase is Phase.RUNNING
+
+    async def close(self, grace: float | None = None) -> None:
+        """Close gracefully within `grace` seconds (default: the option `close_grace`), then at any rate.
+
+        No new sessions (503) and no new events; running handlers and requests may finish and answer; then every socket gets the reason
+        `server shutting down`, what is queued is sent, and clients see `transport close`, so that they come back by themselves.
+        """
+        if self._phase is Phase.IDLE:
+            return
+        if self._closed is not None:
+            await self._closed.wait()
+            return
+        self._closed = asyncio.Event()
+        loop = self.running_loop()
+        end = loop.time() + (self.options.close_grace if grace is None else grace)
+        self._phase = Phase.CLOSING
+        self.sessions.accepting = False
+        await self.tasks.wait(end - loop.time())
+        for connection in list(self.sessions.connections.values()):
+            connection.close(Reason.SERVER_SHUTTING_DOWN)
+        await asyncio.sleep(0)  # the flusher's turn
+        self.sessions.forget_idle()
+        if not await self.tasks.wait(end - loop.time()):
+            logger.warning("%d handlers did not end within the grace time and were cancelled", len(self.tasks))
+        await self.tasks.cancel()
+        await self.sessions.emptied(end - loop.time())
+        for connection in list(self.sessions.connections.values()):
+            connection.lost(Reason.SERVER_SHUTTING_DOWN)
+        self._read_mail()
+        self._phase = Phase.IDLE
+        self._loop = self._thread = None
+        _running.discard(self)
+        self._closed.set()
+
+    async def __aenter__(self) -> Server:
+        self.start()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    def post(self, function: Callable[..., object], *args: object) -> None:
+        """Call `function` on the server's thread: now, if this is it; else in order, as soon as its loop comes to it."""
+        if threading.get_ident() == self._thread:
+            function(*args)
+            return
+        loop = self._loop
+        if loop is None:
+            return  # not running: there is nobody to send anything to
+        self._mail.append((function, args))
+        if len(self._mail) == 1:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed
+                loop.call_soon_threadsafe(self._read_mail)
+
+    def _read_mail(self) -> None:
+        mail = self._mail
+        while mail:
+            function, args = mail[0]
+            try:
+                function(*args)
+            finally:
+                mail.popleft()
+
+    # Calling handlers
+
+    async def invoke(self, handler: Signature, socket: Socket, args: Collection[JSON]) -> object:
+        """Call a handler with a socket and its arguments; a plain function runs in a thread, those of one socket one after another."""
+        converted = handler.convert(list(args))
+        if handler.is_async:
+            return await cast("Awaitable[object]", handler.function(socket, *converted))
+        async with socket.thread_turn:
+            return await self.tasks.in_thread(handler.function, socket, *converted)
+
+    def report(self, error: Exception, socket: Socket | None, where: str) -> None:
+        """Log an error of a handler, with its traceback if it is not the client's, and tell the hooks."""
+        if isinstance(error, ArgumentsInvalid):
+            logger.info("%s of %r was refused: %s", where, socket, error)
+        else:
+            logger.error("%s of %r failed: %s", where, socket, error, exc_info=error)
+        for hook in self._error_hooks:
+            try:
+                result = hook(error, socket, where)
+                if inspect.isawaitable(result):
+                    self.tasks.start(self._finish_hook(result))
+            except Exception:
+                logger.exception("an on_error hook failed")
+
+    @staticmethod
+    async def _finish_hook(result: Awaitable[None]) -> None:
+        try:
+            await result
+        except Exception:
+            logger.exception("an on_error hook failed")
+
+    def log_unhandled(self, namespace: Namespace, event: str) -> None:
+        """Say once for each name that an event has no handler; Node does not ack it either."""
+        key = (namespace.name, event)
+        if logger.isEnabledFor(logging.DEBUG) and key not in self._unhandled and len(self._unhandled) < 1000:
+            self._unhandled.add(key)
+            logger.debug("no handler for %r in %s: it is ignored, and not acked", event, namespace.name)
+
+    # ASGI
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "lifespan":
+            await run_lifespan(self, scope, receive, send)
+            return
+        if self._phase is Phase.IDLE:
+            self.start()
+        assert self._loop is not None
+        current_loop.set(self._loop)
+        if self._is_ours(scope):
+            await self._endpoint(scope, receive, send)
+        elif self.app is not None:
+            await self.app(scope, receive, send)
+        elif kind == "http":
+            await send({"type": "http.response.start", "status": 404, "headers": [(b"content-type", b"text/plain")]})
+            await send({"type": "http.response.body", "body": b"Not Found"})
+        else:
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+
+    def _is_ours(self, scope: Scope) -> bool:
+        path: str = scope["path"]
+        root: str = scope.get("root_path", "")
+        own = self.options.path
+        # Under a mount some frameworks leave the whole path in place, others cut the root off.
+        if root and path.startswith(root):
+            path = path[len(root) :]
+        return path.startswith(own) and (len(path) == len(own) or path[len(own)] == "/")

@@ -1,0 +1,1 @@
+"""How packets get in and out: HTTP long-polling and WebSocket, by ASGI events."""

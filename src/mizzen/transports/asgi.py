@@ -1,0 +1,180 @@
+"""The ASGI application that answers under the server's path: handshakes, polls, WebSockets and upgrades."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from mizzen.errors import LocalProtocolError
+from mizzen.protocol.engine import PROBE_PING, PROBE_PONG, Link
+from mizzen.transports.gate import Admission, Fault, Gate, Headers, Refusal
+from mizzen.transports.polling import NOOP_INTERVAL, PollingTransport
+from mizzen.transports.websocket import NORMAL_CLOSURE, WebSocketTransport
+from mizzen.types import Handshake, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from mizzen.options import ServerOptions
+    from mizzen.ports import Session, SessionStore
+
+logger = logging.getLogger("mizzen.server")
+
+
+class Endpoint:
+    """Engine.IO over ASGI, for sessions whose messages go wherever their consumer takes them."""
+
+    def __init__(self, options: ServerOptions, sessions: SessionStore) -> None:
+        self._options = options
+        self._sessions = sessions
+        self._gate = Gate(options, sessions)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        else:
+            await self._http(scope, receive, send)
+
+    # HTTP
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handshake = Handshake(scope)
+        method: str = scope["method"]
+        try:
+            self._gate.check_origin(handshake)
+            if method == "OPTIONS":
+                await _respond(send, 204, self._gate.preflight_headers(handshake))
+                return
+            admission = self._gate.admit(handshake, _polling_or_unknown(handshake), method)
+            if admission.session is None:
+                await self._open_polling(handshake, admission, receive, send)
+            elif method == "GET":
+                await self._poll(handshake, admission.session, receive, send)
+            else:
+                await self._post(handshake, admission.session, scope, receive, send)
+        except Refusal as refusal:
+            headers = [(b"content-type", b"application/json"), *self._gate.cors_headers(handshake)]
+            await _respond(send, refusal.status, headers, refusal.body())
+
+    async def _open_polling(self, handshake: Handshake, admission: Admission, receive: Receive, send: Send) -> None:
+        await self._gate.ask_application(handshake)
+        session = self._sessions.create(handshake, admission.eio, Link.POLLING)
+        session.start(PollingTransport(session, admission.base64))
+        cookie = self._options.cookie
+        more: Headers = [(b"set-cookie", cookie.header(session.sid))] if cookie else []
+        await self._poll(handshake, session, receive, send, more)
+
+    async def _poll(self, handshake: Handshake, session: Session, receive: Receive, send: Send, more: Headers | None = None) -> None:
+        transport = session.transport
+        assert isinstance(transport, PollingTransport)
+        payload = await transport.get(receive)
+        if payload is None:
+            return
+        body, content_type = payload
+        headers = [(b"content-type", content_type.encode("ascii")), (b"cache-control", b"no-store"), *self._gate.cors_headers(handshake)]
+        await _respond(send, 200, headers if more is None else headers + more, body)
+
+    async def _post(self, handshake: Handshake, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
+        transport = session.transport
+        assert isinstance(transport, PollingTransport)
+        fits = await transport.post(scope, receive, self._options.max_payload)
+        headers = self._gate.cors_headers(handshake)
+        if fits:
+            # "text/html is required instead of text/plain to avoid an unwanted download dialog" in old browsers
+            await _respond(send, 200, [(b"content-type", b"text/html"), *headers], b"ok")
+        else:
+            await _respond(send, 413, headers)
+
+    # WebSocket
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handshake = Handshake(scope)
+        await receive()  # websocket.connect
+        try:
+            self._gate.check_origin(handshake)
+            admission = self._gate.admit(handshake, "websocket", "GET")
+            if admission.session is None:
+                await self._gate.ask_application(handshake)
+        except Refusal as refusal:
+            await self._deny(scope, send, refusal)
+            return
+        accept = {"type": "websocket.accept", "headers": self._gate.cors_headers(handshake)}
+        if admission.session is not None:
+            await send(accept)
+            await self._upgrade(admission.session, admission, receive, send)
+            return
+        session = self._sessions.create(handshake, admission.eio, Link.WEBSOCKET)
+        transport = WebSocketTransport(session, send, self._options.max_payload, admission.base64)
+        await send(accept)
+        session.start(transport)
+        await transport.serve(receive)
+
+    async def _upgrade(self, session: Session, admission: Admission, receive: Receive, send: Send) -> None:
+        if not session.upgradable or not self._options.allow_upgrades:
+            # A probe for a session that is probing or on WebSocket already touches nothing, nor does it overtake what the first is told.
+            await asyncio.sleep(NOOP_INTERVAL)
+            await send({"type": "websocket.close", "code": NORMAL_CLOSURE})
+            return
+        polling = session.transport
+        assert isinstance(polling, PollingTransport)
+        transport = WebSocketTransport(session, send, self._options.max_payload, admission.base64)
+        limit = asyncio.timeout(self._options.upgrade_timeout)
+        session.probe(lambda: limit.reschedule(0))
+        upgraded = False
+        try:
+            async with limit:
+                upgraded = await self._probe(session, polling, transport, receive, send)
+        except TimeoutError:
+            logger.debug("the upgrade of connection %s was not finished in time", session.sid)
+        finally:
+            if not upgraded:
+                session.probe_lost()
+        if upgraded:
+            await transport.serve(receive)
+        else:
+            await send({"type": "websocket.close", "code": NORMAL_CLOSURE})
+
+    async def _probe(
+        self, session: Session, polling: PollingTransport, transport: WebSocketTransport, receive: Receive, send: Send
+    ) -> bool:
+        """Answer the probe and wait for the upgrade packet; say whether the session has moved."""
+        event = await receive()
+        if event.get("text") != PROBE_PING:
+            return False
+        await send({"type": "websocket.send", "text": PROBE_PONG})
+        polling.probed()
+        event = await receive()
+        if event.get("text") != "5":
+            return False
+        try:
+            session.upgraded(transport)
+        except LocalProtocolError:
+            return False  # the session ended meanwhile
+        polling.left()
+        return True
+
+    async def _deny(self, scope: Scope, send: Send, refusal: Refusal) -> None:
+        """Refuse before the upgrade: engine.io answers 400 with the message, whatever the fault."""
+        if "websocket.http.response" not in (scope.get("extensions") or {}):
+            await send({"type": "websocket.close", "code": NORMAL_CLOSURE})  # such a server answers 403
+            return
+        body = refusal.message.encode()
+        status = refusal.status if refusal.status == 503 else 400
+        headers = [(b"content-type", b"text/html"), (b"content-length", str(len(body)).encode("ascii"))]
+        await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": body})
+        # uvicorn logs an error for an app that returns before its transport has closed, which takes one turn of the loop.
+        await asyncio.sleep(0)
+
+
+def _polling_or_unknown(handshake: Handshake) -> str:
+    # A plain HTTP request that asks for a WebSocket is not one: engine.io calls that a bad request.
+    if handshake.query.get("transport") == "websocket":
+        raise Refusal(Fault.BAD_REQUEST)
+    return "polling"
+
+
+async def _respond(send: Send, status: int, headers: Headers, body: bytes = b"") -> None:
+    if status != 204:
+        headers = [*headers, (b"content-length", str(len(body)).encode("ascii"))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

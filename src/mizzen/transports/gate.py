@@ -1,0 +1,196 @@
+"""Who may come in: origins, CORS, and the checks of a request before a session sees it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from inspect import isawaitable
+from urllib.parse import urlsplit
+
+from mizzen.errors import ConnectRefused
+from mizzen.options import ServerOptions
+from mizzen.ports import Session, SessionStore
+from mizzen.protocol.javascript import dumps
+from mizzen.types import Handshake
+
+logger = logging.getLogger("mizzen.server")
+
+Headers = list[tuple[bytes, bytes]]
+
+DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+
+class Fault(Enum):
+    """Why a request is refused: the code and message of engine.io, and the HTTP status."""
+
+    TRANSPORT_UNKNOWN = (400, 0, "Transport unknown")
+    SESSION_UNKNOWN = (400, 1, "Session ID unknown")
+    BAD_HANDSHAKE_METHOD = (400, 2, "Bad handshake method")
+    BAD_REQUEST = (400, 3, "Bad request")
+    FORBIDDEN = (403, 4, "Forbidden")
+    UNSUPPORTED_PROTOCOL = (400, 5, "Unsupported protocol version")
+    SHUTTING_DOWN = (503, 3, "Server is shutting down")
+
+
+class Refusal(Exception):
+    """A request that gets no further; `message` is what the client is told."""
+
+    def __init__(self, fault: Fault, message: str | None = None) -> None:
+        self.status, self.code, text = fault.value
+        self.message = message or text
+        super().__init__(self.message)
+
+    def body(self) -> bytes:
+        """Give the body of an HTTP answer: `{"code": …, "message": …}`."""
+        return dumps({"code": self.code, "message": self.message}, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A request that may go on: to its session, or, without one, to a new session of protocol `eio`."""
+
+    eio: int
+    session: Session | None
+    base64: bool
+
+
+class Gate:
+    """The checks that every request of every transport passes, in the order of engine.io."""
+
+    def __init__(self, options: ServerOptions, sessions: SessionStore) -> None:
+        self._options = options
+        self._sessions = sessions
+
+    def check_origin(self, handshake: Handshake) -> None:
+        """Raise Refusal for a page of another site.
+
+        A browser sends cookies with every WebSocket, whatever page opened it, so that a foreign page could act as the user. `Origin: null`
+        is foreign."""
+        headers = handshake.headers
+        origin = headers.get("origin")
+        if origin is None:
+            if headers.get("sec-fetch-site") != "cross-site":
+                return
+            origin = "(none; Sec-Fetch-Site: cross-site)"
+        elif is_own_host(origin, headers.get("host", "")) or self.allows(origin):
+            return
+        logger.warning(
+            "refused a request of origin %s for host %s from %s: not the own host and not in cors_origins",
+            _printable(origin),
+            _printable(headers.get("host", "(none)")),
+            handshake.address,
+        )
+        raise Refusal(Fault.FORBIDDEN)
+
+    def allows(self, origin: str) -> bool:
+        """Say whether the option `cors_origins` names this origin."""
+        allowed = self._options.cors_origins
+        if allowed is None:
+            return False
+        if allowed == "*":
+            return True
+        if callable(allowed):
+            return allowed(origin)
+        return origin in allowed
+
+    def cors_headers(self, handshake: Handshake) -> Headers:
+        """Give the CORS headers of an answer; none for the own host and without Origin."""
+        options = self._options
+        if options.cors_origins is None:
+            return []
+        headers: Headers = []
+        origin = handshake.headers.get("origin")
+        if options.cors_origins != "*" or options.cors_credentials:
+            headers.append((b"vary", b"Origin"))
+        if origin is None or not self.allows(origin):
+            return headers
+        # "*" may not stand beside credentials (Fetch standard, CORS protocol and credentials)
+        anybody = options.cors_origins == "*" and not options.cors_credentials
+        headers.append((b"access-control-allow-origin", b"*" if anybody else origin.encode("latin-1")))
+        if options.cors_credentials:
+            headers.append((b"access-control-allow-credentials", b"true"))
+        return headers
+
+    def preflight_headers(self, handshake: Handshake) -> Headers:
+        """Give the headers that answer a CORS preflight."""
+        headers = self.cors_headers(handshake)
+        if not any(name == b"access-control-allow-origin" for name, _ in headers):
+            return headers
+        headers.append((b"access-control-allow-methods", b"GET,POST"))
+        wanted = handshake.headers.get("access-control-request-headers")
+        if wanted:
+            headers.append((b"access-control-allow-headers", wanted.encode("latin-1")))
+        if self._options.cors_max_age is not None:
+            headers.append((b"access-control-max-age", str(self._options.cors_max_age).encode("ascii")))
+        return headers
+
+    def admit(self, handshake: Handshake, transport: str, method: str) -> Admission:
+        """Check the query and the method; raise Refusal where they do not fit."""
+        query = handshake.query
+        if query.get("transport") != transport or transport not in self._options.transports:
+            raise Refusal(Fault.TRANSPORT_UNKNOWN)
+        sid = query.get("sid")
+        if sid is None:
+            if method != "GET":
+                raise Refusal(Fault.BAD_HANDSHAKE_METHOD)
+            eio = self._protocol(query)
+            if not self._sessions.accepting:
+                raise Refusal(Fault.SHUTTING_DOWN)
+            return Admission(eio, None, "b64" in query)
+        session = self._sessions.get(sid)
+        if session is None:
+            raise Refusal(Fault.SESSION_UNKNOWN)
+        if self._protocol(query) != session.eio:
+            raise Refusal(Fault.BAD_REQUEST)
+        if transport == "polling" and (session.transport.name != "polling" or method not in ("GET", "POST")):
+            raise Refusal(Fault.BAD_REQUEST)
+        return Admission(session.eio, session, "b64" in query)
+
+    def _protocol(self, query: Mapping[str, str]) -> int:
+        eio = query.get("EIO")
+        if eio == "4":
+            return 4
+        if eio == "3" and self._options.allow_eio3:
+            return 3
+        raise Refusal(Fault.UNSUPPORTED_PROTOCOL)
+
+    async def ask_application(self, handshake: Handshake) -> None:
+        """Let the option `allow_request` decide on a new session."""
+        ask = self._options.allow_request
+        if ask is None:
+            return
+        try:
+            allowed = ask(handshake)
+            if isawaitable(allowed):
+                allowed = await allowed
+        except ConnectRefused as refusal:
+            raise Refusal(Fault.FORBIDDEN, refusal.message) from None
+        except Exception:
+            logger.exception("allow_request failed; the request of %s was refused", handshake.address)
+            raise Refusal(Fault.FORBIDDEN) from None
+        if allowed is False:
+            raise Refusal(Fault.FORBIDDEN)
+        if not self._sessions.accepting:
+            raise Refusal(Fault.SHUTTING_DOWN)
+
+
+def is_own_host(origin: str, host: str) -> bool:
+    """Say whether an Origin is of the host that the request went to: same name and port, the scheme not compared.
+
+    TLS often ends at a proxy, so the page's `https` meets `http` here; a default port is that of the Origin's scheme.
+    """
+    try:
+        parts = urlsplit(origin)
+        default = DEFAULT_PORTS.get(parts.scheme)
+        if default is None or not parts.hostname:
+            return False
+        own = urlsplit(f"//{host}")
+        return parts.hostname == own.hostname and (parts.port or default) == (own.port or default)
+    except ValueError:
+        return False
+
+
+def _printable(text: str) -> str:
+    return repr(text[:200])[1:-1]
