@@ -236,8 +236,11 @@ class Engine:
         self.opened()
 
     def overdue(self) -> None:
-        """Take notice that the deadline last left in `due` has passed: ping, wait on, or be GONE with `ping timeout`."""
-        if self._waits is Due.INTERVAL:
+        """Take notice that the deadline last left in `due` has passed: ping, wait on, or be GONE with `ping timeout`.
+
+        A session that is closing does not ping any more: it is GONE with the deadline that it has.
+        """
+        if self._waits is Due.INTERVAL and self.state is OPEN:
             self.out.append(PING_PACKET)
             self.heard = False
             self._waits = self.due = Due.TIMEOUT

@@ -251,8 +251,6 @@ class Connection:
         self.engine.transition(Event.DRAIN, reason)
         if self.engine.link is not WEBSOCKET:
             self.engine.out.append(CLOSE_PACKET)
-        if self._heartbeat is not None:
-            self._heartbeat.disarm(self)
         self.sessions.draining.arm(self)
         self._wake_reader()
         self._mark()

@@ -1,0 +1,1 @@
+"""A shared board: rooms of notes, reached by HTTP and by sockets through the same routes."""
