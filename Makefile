@@ -40,7 +40,7 @@ check:
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(NODE) tools/node_modules/pyright/index.js --pythonpath $(PY)
-	$(NODE) tools/node_modules/pyright/index.js --pythonpath $(PY) --verifytypes mizzen --ignoreexternal
+	PATH="$(CURDIR)/.venv/bin:$$PATH" $(NODE) tools/node_modules/pyright/index.js --verifytypes mizzen --ignoreexternal
 	$(PY) -m pytest tests/test_architecture.py tests/test_exports.py
 
 format:

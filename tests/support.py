@@ -21,13 +21,23 @@ WITHIN = 10.0
 
 
 @asynccontextmanager
-async def serve(app: ASGIApp, *, lifespan: str = "auto", family: socket.AddressFamily = socket.AF_INET, port: int = 0) -> AsyncIterator[str]:
+async def serve(
+    app: ASGIApp, *, lifespan: str = "auto", family: socket.AddressFamily = socket.AF_INET, port: int = 0
+) -> AsyncIterator[str]:
     """Serve an app with uvicorn in this loop, on a loopback port that the system chose; give its URL."""
     host = "127.0.0.1" if family == socket.AF_INET else "::1"
     with socket.socket(family) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan=lifespan, ws_ping_interval=None, timeout_graceful_shutdown=2)  # pyright: ignore[reportArgumentType]
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan=lifespan,
+            ws_ping_interval=None,
+            ws_per_message_deflate=False,
+            timeout_graceful_shutdown=2,
+        )  # pyright: ignore[reportArgumentType]
         server = uvicorn.Server(config)
         task = asyncio.create_task(server._serve([listener]))  # without uvicorn's signal handlers, which are the test runner's
         async with asyncio.timeout(WITHIN):
@@ -76,7 +86,9 @@ class Wire:
 async def open_wire(url: str, query: str = "", *, headers: Mapping[str, str] | None = None, eio: int = 4) -> AsyncIterator[Wire]:
     """Open a WebSocket and read the open packet; nothing is joined (Engine.IO 3 joins `/` by itself)."""
     address = f"ws{url.removeprefix('http')}/socket.io/?EIO={eio}&transport=websocket{query and '&' + query}"
-    async with open_websocket(address, ping_interval=None, proxy=None, additional_headers=dict(headers or {}), close_timeout=WITHIN) as connection:
+    async with open_websocket(
+        address, ping_interval=None, proxy=None, additional_headers=dict(headers or {}), close_timeout=WITHIN
+    ) as connection:
         wire = Wire(connection)
         opened = await wire.receive()
         assert isinstance(opened, str)

@@ -40,7 +40,11 @@ async def test_the_app_answers_http() -> None:
 
 async def test_the_javascript_client_talks_to_the_app(tmp_path: Path) -> None:
     async with serve(load_app()) as url:
-        script = block("js").replace("http://localhost:8000", url).replace('"socket.io-client"', f'"{PACKAGES}/socket.io-client-4/build/esm/index.js"')
+        script = (
+            block("js")
+            .replace("http://localhost:8000", url)
+            .replace('"socket.io-client"', f'"{PACKAGES}/socket.io-client-4/build/esm/index.js"')
+        )
         path = tmp_path / "client.mjs"
         path.write_text(script)
         printed: list[str] = []

@@ -49,8 +49,11 @@ def npm_command() -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Give this process's environment with that Node.js first on the PATH."""
-    return os.environ | {"PATH": os.pathsep.join([str(Path(node_executable()).parent), os.environ.get("PATH", os.defpath)])}
+    """Give this process's environment in which `node` is that Node.js."""
+    path = os.environ.get("PATH", os.defpath)
+    if shutil.which("node") != node_executable():
+        path = os.pathsep.join([str(Path(node_executable()).parent), path])
+    return os.environ | {"PATH": path}
 
 
 def _is_new_enough(node: str) -> bool:

@@ -79,7 +79,7 @@ class RemoteError(MizzenError):
     def __init__(self, message: str, *, code: str, details: Sequence[JSON] = ()) -> None:
         super().__init__(message)
         self.code = code
-        self.details = list(details)
+        self.details: list[JSON] = list(details)
 
 
 class ArgumentsInvalid(MizzenError):
@@ -90,7 +90,7 @@ class ArgumentsInvalid(MizzenError):
 
     def __init__(self, message: str, details: Sequence[JSON]) -> None:
         super().__init__(message)
-        self.details = list(details)
+        self.details: list[JSON] = list(details)
 
 
 class AckTimeout(MizzenError, TimeoutError):
@@ -101,7 +101,7 @@ class AckTimeout(MizzenError, TimeoutError):
 
     def __init__(self, message: str, *, replies: Sequence[JSON] = ()) -> None:
         super().__init__(message)
-        self.replies = list(replies)
+        self.replies: list[JSON] = list(replies)
 
 
 class OptionsError(MizzenError, ValueError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from fastapi import Depends
 from fastapi.requests import HTTPConnection
@@ -15,5 +15,9 @@ async def current_socket(connection: HTTPConnection) -> Socket | None:
     return socket_of(connection)
 
 
-CurrentSocket = Annotated[Socket | None, Depends(current_socket)]
+if TYPE_CHECKING:
+    # In quotes, because pyright cannot resolve the import cycle of the server's annotations for a union that it meets here first.
+    CurrentSocket: TypeAlias = Annotated["Socket | None", Depends(current_socket)]
+else:
+    CurrentSocket = Annotated[Socket | None, Depends(current_socket)]
 """The annotation of an endpoint's parameter: the socket that the request came by, or None when it came over HTTP."""

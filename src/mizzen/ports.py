@@ -18,8 +18,10 @@ class Transport(Protocol):
     name: str
     """`polling` or `websocket`."""
 
-    buffered: int
-    """Bytes that were taken by `flush` and wait behind the packet that is being sent."""
+    @property
+    def buffered(self) -> int:
+        """Bytes that were taken by `flush` and wait behind the packet that is being sent."""
+        ...
 
     @property
     def writable(self) -> bool:
@@ -34,6 +36,12 @@ class Transport(Protocol):
     def flush(self, out: list[Encoded]) -> bool:
         """Take all of `out` (it then belongs to the transport), or nothing and give False; then call `ready` of the connection later."""
         ...
+
+    def pause_reading(self) -> None:
+        """Read no more from the wire, as far as the transport reads by itself."""
+        ...
+
+    def resume_reading(self) -> None: ...
 
     def end(self, last: Encoded) -> None:
         """Let go of the wire, now; `last` is what a poll that waits is answered with."""
@@ -178,6 +186,10 @@ class Session(Protocol):
 
     def receive(self, packet: str | bytes) -> None:
         """Take one Engine.IO packet; never raises."""
+        ...
+
+    def shut_down(self) -> None:
+        """The ASGI server stops: close whatever this session belongs to."""
         ...
 
     async def readable(self) -> None:

@@ -70,9 +70,9 @@ class _Parameter:
     __slots__ = ("convert", "name", "settled")
 
     def __init__(self, name: str, settled: frozenset[type] | None, convert: Callable[[JSON], object]) -> None:
-        self.name = name
-        self.settled = settled
-        self.convert = convert
+        self.name: str = name
+        self.settled: frozenset[type] | None = settled
+        self.convert: Callable[[JSON], object] = convert
 
 
 class Signature:
@@ -93,15 +93,15 @@ class Signature:
         required: int,
         rest: _Parameter | None,
     ) -> None:
-        self.function = function
-        self.is_async = is_async
+        self.function: Callable[..., object] = function
+        self.is_async: bool = is_async
         self._parameters = tuple(parameters)
         self._settled = tuple(parameter.settled for parameter in parameters)
         self._required = required
         self._rest = rest
         self._most = len(parameters) if rest is None else sys.maxsize
         self._quick_most = sys.maxsize if rest is None or rest.settled is None else len(parameters)
-        self.untyped = self._quick_most == sys.maxsize and all(settled is None for settled in self._settled)
+        self.untyped: bool = self._quick_most == sys.maxsize and all(settled is None for settled in self._settled)
         if any(settled is not None and settled <= {NoneType} for settled in self._settled):
             self._quick_most = -1  # one of them needs its converter nearly always
 

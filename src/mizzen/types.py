@@ -46,7 +46,7 @@ class Handshake:
     def __init__(self, scope: Mapping[str, Any], auth: JSON = None) -> None:
         self.scope = scope
         self.auth = auth
-        self.issued = time.time()
+        self.issued: float = time.time()
 
     def with_auth(self, auth: JSON) -> Handshake:
         """Give the handshake of one socket of this connection."""

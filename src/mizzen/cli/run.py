@@ -16,6 +16,7 @@ from uvicorn.importer import ImportFromStringError, import_from_string
 
 from mizzen import Server
 
+NATIVE = "mizzen.transports.native:WebSocketProtocol"
 LOG_LEVELS = ("critical", "error", "warning", "info", "debug", "trace")
 
 
@@ -55,8 +56,7 @@ def run(app: str, host: str, port: int, log_level: str) -> None:
         raise click.BadParameter(str(error), param_hint="APP") from error
     log_config = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
     log_config["loggers"]["mizzen"] = {"handlers": ["default"], "level": log_level.upper(), "propagate": False}
-    # Engine.IO has its own heartbeat, so that WebSocket pings would only double it.
-    config = uvicorn.Config(app, host=host, port=port, log_level=log_level, log_config=log_config, ws_ping_interval=None)
+    config = uvicorn.Config(app, host=host, port=port, ws=NATIVE, log_level=log_level, log_config=log_config)
     server = UvicornServer(config)
     with contextlib.suppress(KeyboardInterrupt):
         server.run()

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from mizzen.protocol.engine_packet import MESSAGE_BYTE
+from mizzen.protocol.websocket import Opcode, encode_frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,12 +34,12 @@ class Encoded:
     __slots__ = ("_forms", "_text", "attachments", "data", "size")
 
     def __init__(self, data: bytes | None, attachments: Sequence[bytes] = ()) -> None:
-        self.data = data
-        self.attachments = attachments
+        self.data: bytes | None = data
+        self.attachments: Sequence[bytes] = attachments
         size = 0 if data is None else len(data)
         if attachments:
             size += sum(map(len, attachments))
-        self.size = size
+        self.size: int = size
         self._text: tuple[str | bytes, ...] | None = None
         self._forms: dict[object, Any] | None = None
 
@@ -59,6 +60,20 @@ class Encoded:
             messages = (*text, *[_binary_message(each, eio, base64) for each in self.attachments])
             self._forms[(eio, base64)] = messages
         return messages
+
+    def frames(self, eio: int, base64: bool = False) -> bytes:
+        """Give the WebSocket frames of all messages, one after another, as a server sends them."""
+        if self._forms is None:
+            self._forms = {}
+        form = ("frames", eio, base64) if self.attachments else "frames"
+        frames: bytes | None = self._forms.get(form)
+        if frames is None:
+            frames = b"" if self.data is None else encode_frame(Opcode.TEXT, self.data)
+            for attachment in self.attachments:
+                message = _binary_message(attachment, eio, base64)
+                frames += encode_frame(Opcode.TEXT, message.encode()) if isinstance(message, str) else encode_frame(Opcode.BINARY, message)
+            self._forms[form] = frames
+        return frames
 
     def records(self, form: Form) -> tuple[bytes, ...]:
         """Give the records of a polling payload, one for each message."""

@@ -151,18 +151,19 @@ class Engine:
     )
 
     def __init__(self, role: Role, eio: int, link: Link) -> None:
-        self.role = role
-        self.eio = eio
+        self.role: Role = role
+        self.eio: int = eio
         self.state: State = OPENING
         self.link: Link = link
         self.out: list[Encoded] = []
         self.reason: Reason | None = None
         self.due: Due | None = None
-        self.heard = False
-        self.sid = ""
+        self.heard: bool = False
+        self.sid: str = ""
         self.upgrades: tuple[str, ...] = ()
-        self.ping_interval = self.ping_timeout = 0.0
-        self.max_payload = 0
+        self.ping_interval: float = 0.0
+        self.ping_timeout: float = 0.0
+        self.max_payload: int = 0
         # The side that pings: the server in protocol 4, the client in protocol 3.
         self._waits = Due.INTERVAL if (role is Role.SERVER) == (eio == 4) else Due.SILENCE
 

@@ -50,17 +50,15 @@ class Packet:
     __slots__ = ("data", "id", "nsp", "type")
 
     def __init__(self, type: PacketType, nsp: str = "/", data: JSON = None, id: int | None = None) -> None:
-        self.type = type
-        self.nsp = nsp
-        self.data = data
-        self.id = id
+        self.type: PacketType = type
+        self.nsp: str = nsp
+        self.data: JSON = data
+        self.id: int | None = id
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Packet):
             return NotImplemented
         return self.type is other.type and self.nsp == other.nsp and self.id == other.id and self.data == other.data
-
-    __hash__ = None  # pyright: ignore[reportAssignmentType] - the data is mutable
 
     def __repr__(self) -> str:
         return f"Packet({self.type.name}, {self.nsp!r}, {self.data!r}, id={self.id!r})"

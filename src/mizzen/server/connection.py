@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mizzen.errors import RemoteProtocolError
 from mizzen.protocol.encoded import Encoded
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mizzen.server.deadlines import Deadlines
     from mizzen.server.sessions import Sessions
 
-logger = logging.getLogger("mizzen.server")
+logger: Final = logging.getLogger("mizzen.server")
 
 OPEN, CLOSING, GONE = State.OPEN, State.CLOSING, State.GONE
 PROBING, WEBSOCKET = Link.PROBING, Link.WEBSOCKET
@@ -65,14 +65,14 @@ class Connection:
     consumer: Consumer
 
     def __init__(self, sessions: Sessions, sid: str, handshake: Handshake, eio: int, link: Link) -> None:
-        self.sessions = sessions
-        self.sid = sid
-        self.handshake = handshake
-        self.engine = Engine(Role.SERVER, eio, link)
-        self.unsent = 0
-        self.held = 0
-        self.dirty = False
-        self.paused = False
+        self.sessions: Sessions = sessions
+        self.sid: str = sid
+        self.handshake: Handshake = handshake
+        self.engine: Engine = Engine(Role.SERVER, eio, link)
+        self.unsent: int = 0
+        self.held: int = 0
+        self.dirty: bool = False
+        self.paused: bool = False
         self._heartbeat: Deadlines[Connection] | None = None
         self._resumed: asyncio.Event | None = None
         self._cancel_probe: Callable[[], None] | None = None
@@ -132,16 +132,14 @@ class Connection:
     def pause(self) -> None:
         """Stop reading, and with it the heartbeat, until `resume`."""
         self.paused = True
+        self.transport.pause_reading()
         self.engine.suspend()
         if self._heartbeat is not None:
             self._heartbeat.disarm(self)
 
     def resume(self) -> None:
         """Read on."""
-        self.paused = False
-        if self._resumed is not None:
-            self._resumed.set()
-            self._resumed = None
+        self._wake_reader()
         if self.engine.state is OPEN:
             self.engine.resume()
             self._arm()
@@ -256,6 +254,10 @@ class Connection:
         self._mark()
         self._tell(details)
 
+    def shut_down(self) -> None:
+        """The ASGI server stops: have the server of this session closed."""
+        self.sessions.shut_down()
+
     def lost(self, reason: Reason, details: str | None = None) -> None:
         """End the session at once: the wire is gone, or what came over it cannot be borne."""
         if self.engine.state is not GONE:
@@ -291,7 +293,9 @@ class Connection:
         consumer.closed(self.engine.reason, details)
 
     def _wake_reader(self) -> None:
-        self.paused = False
+        if self.paused:
+            self.paused = False
+            self.transport.resume_reading()
         if self._resumed is not None:
             self._resumed.set()
             self._resumed = None

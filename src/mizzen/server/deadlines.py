@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
-logger = logging.getLogger("mizzen.server")
+logger: Final = logging.getLogger("mizzen.server")
 
 LATE = 1.0
 """Seconds: a deadline found later than this says that the event loop was blocked, not that the peer was silent."""
@@ -41,7 +41,7 @@ class Deadlines(Generic[Owner]):
     __slots__ = ("_at", "_clock", "_forgiven", "_passed", "_timer", "duration")
 
     def __init__(self, clock: Clock, duration: float, passed: Callable[[Owner], None]) -> None:
-        self.duration = duration
+        self.duration: float = duration
         self._clock = clock
         self._passed = passed
         self._at: OrderedDict[Owner, float] = OrderedDict()

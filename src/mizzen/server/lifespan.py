@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mizzen.types import Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from mizzen.server.server import Server
 
-logger = logging.getLogger("mizzen.server")
+logger: Final = logging.getLogger("mizzen.server")
 
 
 async def run_lifespan(server: Server, scope: Scope, receive: Receive, send: Send) -> None:

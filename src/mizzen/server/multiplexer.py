@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import parse_qsl
 
 from mizzen.errors import ArgumentsInvalid, ConnectRefused, RemoteProtocolError
@@ -16,10 +16,11 @@ from mizzen.signatures import Signature, error_ack
 from mizzen.types import JSON, Reason
 
 if TYPE_CHECKING:
+    from mizzen.ports import PacketDecoder
     from mizzen.server.connection import Connection
     from mizzen.server.server import Server
 
-logger = logging.getLogger("mizzen.server")
+logger: Final = logging.getLogger("mizzen.server")
 
 
 class Answer:
@@ -62,14 +63,14 @@ class Multiplexer:
     __slots__ = ("_drain_scheduled", "_size", "connection", "decoder", "inbox", "inbox_size", "requests", "running", "server", "sockets")
 
     def __init__(self, server: Server, connection: Connection) -> None:
-        self.server = server
-        self.connection = connection
-        self.decoder = server.codec.decoder(server.options.max_attachments)
+        self.server: Server = server
+        self.connection: Connection = connection
+        self.decoder: PacketDecoder = server.codec.decoder(server.options.max_attachments)
         self.sockets: dict[str, Socket] = {}
         self.inbox: deque[tuple[Socket, Packet, int]] = deque()
-        self.inbox_size = 0
-        self.running = 0
-        self.requests = 0
+        self.inbox_size: int = 0
+        self.running: int = 0
+        self.requests: int = 0
         self._size = 0
         self._drain_scheduled = False
 

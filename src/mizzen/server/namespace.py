@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeVar, overload
 from mizzen.errors import LocalProtocolError
 from mizzen.ports import Adapter, Target
 from mizzen.protocol.packet import RESERVED_EVENTS
-from mizzen.server.operator import Emits, Operator
+from mizzen.server.emits import Emits
+from mizzen.server.operator import Operator
 from mizzen.signatures import Signature, compile_signature
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from enum import Enum
-from typing import TypeVar, cast, overload
+from typing import Final, TypeVar, cast, overload
 
 from mizzen.adapters.memory import MemoryAdapter
 from mizzen.errors import ArgumentsInvalid, LocalProtocolError
@@ -19,10 +19,11 @@ from mizzen.options import AllowRequest, Cookie, Origins, RequestsMode, ServerOp
 from mizzen.ports import Codec, Target
 from mizzen.protocol.codec import JSONCodec
 from mizzen.server.deadlines import Deadlines
+from mizzen.server.emits import Emits
 from mizzen.server.lifespan import run_lifespan
 from mizzen.server.multiplexer import Multiplexer
 from mizzen.server.namespace import Handler, Namespace
-from mizzen.server.operator import Emits, Operator
+from mizzen.server.operator import Operator
 from mizzen.server.sessions import Sessions
 from mizzen.server.socket import Socket
 from mizzen.server.tasks import Tasks, current_loop
@@ -31,7 +32,7 @@ from mizzen.transports.asgi import Endpoint
 from mizzen.types import JSON, ASGIApp, Reason, Receive, Scope, Send
 from mizzen.virtual.requests import Requests
 
-logger = logging.getLogger("mizzen.server")
+logger: Final = logging.getLogger("mizzen.server")
 
 ErrorHook = Callable[[Exception, Socket | None, str], Awaitable[None] | None]
 Hook = TypeVar("Hook", bound=ErrorHook)
@@ -111,7 +112,7 @@ class Server(Emits):
         - `max_requests`: how many one socket may have in flight (None: `max_handlers` bounds them). `max_response`: the largest answer.
         - `pinned_headers`: names of headers that your proxies set and a socket request must not.
         - `close_grace`: how long `close` waits for handlers. `debug`: whether errors tell clients their traceback."""
-        self.options = ServerOptions(
+        self.options: ServerOptions = ServerOptions(
             path=path,
             transports=transports,
             allow_upgrades=allow_upgrades,
@@ -142,7 +143,7 @@ class Server(Emits):
         )
         self.app = app
         self.codec: Codec = JSONCodec()
-        self.requests = Requests(self.options, self.report)
+        self.requests: Requests = Requests(self.options, self.report)
         self.requests.app = requests_to or app
         self.namespaces: dict[str, Namespace] = {}
         self._main = self.of("/")
@@ -153,6 +154,7 @@ class Server(Emits):
         self._thread: int | None = None
         self._mail: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
         self._closed: asyncio.Event | None = None
+        self._closer: asyncio.Task[None] | None = None
 
     sessions: Sessions
     tasks: Tasks
@@ -225,7 +227,7 @@ class Server(Emits):
         self._closed = None
         self.tasks = Tasks(loop, self.options.max_threads)
         self.unconnected = Deadlines(loop, self.options.connect_timeout, Multiplexer.overdue)
-        self.sessions = Sessions(self.options, loop, lambda connection: Multiplexer(self, connection))
+        self.sessions = Sessions(self.options, loop, lambda connection: Multiplexer(self, connection), self._close_soon)
         self._endpoint = Endpoint(self.options, self.sessions)
         self._phase = Phase.RUNNING
         _running.add(self)
@@ -267,6 +269,10 @@ class Server(Emits):
         self._loop = self._thread = None
         _running.discard(self)
         self._closed.set()
+
+    def _close_soon(self) -> None:
+        if self._closed is None and self._loop is not None:
+            self._closer = self._loop.create_task(self.close(), name="mizzen-close")
 
     async def __aenter__(self) -> Server:
         self.start()

@@ -31,14 +31,20 @@ class Loop(Clock, Protocol):
 class Sessions:
     """Makes, finds and forgets connections.
 
-    `accept` is called with each new connection and gives what takes its messages: Socket.IO, or any other consumer.
-    """
+    `accept` is called with each new connection and gives what takes its messages: Socket.IO, or any other consumer. `shut_down` is called
+    when the ASGI server closes a connection because it stops."""
 
-    def __init__(self, options: ServerOptions, loop: Loop, accept: Callable[[Connection], Consumer]) -> None:
+    def __init__(
+        self,
+        options: ServerOptions,
+        loop: Loop,
+        accept: Callable[[Connection], Consumer],
+        shut_down: Callable[[], None] | None = None,
+    ) -> None:
         self.options = options
         self.accepting = True
         self.connections: dict[str, Connection] = {}
-        self.flusher = Flusher(loop.call_soon)
+        self.flusher: Flusher = Flusher(loop.call_soon)
         interval, timeout = options.ping_interval, options.ping_timeout
         waits_for_pong = Deadlines(loop, timeout, Connection.overdue)
         self.heartbeats: dict[Due, Deadlines[Connection]] = {
@@ -49,6 +55,7 @@ class Sessions:
         }
         self.draining: Deadlines[Connection] = Deadlines(loop, DRAIN_TIME, self._drained)
         self._accept = accept
+        self.shut_down: Callable[[], None] = shut_down or self.end_all
         self._emptied: asyncio.Event | None = None
         self._count = secrets.randbits(24)
 
@@ -71,6 +78,11 @@ class Sessions:
         self.draining.disarm(connection)
         if not self.connections and self._emptied is not None:
             self._emptied.set()
+
+    def end_all(self) -> None:
+        """End every session at once."""
+        for connection in list(self.connections.values()):
+            connection.lost(Reason.SERVER_SHUTTING_DOWN)
 
     def forget_idle(self) -> None:
         """End the closing sessions that wait for a poll which would tell their client nothing but that they are closing."""

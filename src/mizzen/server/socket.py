@@ -12,8 +12,9 @@ from mizzen.ports import Target
 from mizzen.protocol.encoded import Encoded
 from mizzen.protocol.packet import ACK, DISCONNECT, Packet
 from mizzen.server.acks import Reply
+from mizzen.server.emits import Emits, Rooms, check_event, flatten
 from mizzen.server.gone import Gone
-from mizzen.server.operator import Emits, Operator, Rooms, check_event, flatten
+from mizzen.server.operator import Operator
 from mizzen.types import JSON, Handshake, Reason
 
 if TYPE_CHECKING:
@@ -65,13 +66,13 @@ class Socket(Emits):
     )
 
     def __init__(self, namespace: Namespace, multiplexer: Multiplexer, id: str, auth: JSON) -> None:
-        self.id = id
-        self.namespace = namespace
+        self.id: str = id
+        self.namespace: Namespace = namespace
         self.data: dict[str, JSON] = {}
         self.headers: dict[str, str] = {}
         self.joined: set[str] = set()
         self.reason: Reason | None = None
-        self.state = CONNECTING
+        self.state: SocketState = CONNECTING
         self._multiplexer = multiplexer
         self._auth = auth
         # What is for this socket before its CONNECT packet is written; None from then on.

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, cast
 
 from mizzen.errors import LocalProtocolError
 from mizzen.protocol.engine import PROBE_PING, PROBE_PONG, Link
 from mizzen.transports.gate import Admission, Fault, Gate, Headers, Refusal
+from mizzen.transports.native import WIRE, NativeTransport, WebSocketProtocol
 from mizzen.transports.polling import NOOP_INTERVAL, PollingTransport
 from mizzen.transports.websocket import NORMAL_CLOSURE, WebSocketTransport
 from mizzen.types import Handshake, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from mizzen.options import ServerOptions
-    from mizzen.ports import Session, SessionStore
+    from mizzen.ports import Session, SessionStore, Transport
 
-logger = logging.getLogger("mizzen.server")
+logger: Final = logging.getLogger("mizzen.server")
 
 
 class Endpoint:
@@ -100,15 +102,22 @@ class Endpoint:
         accept = {"type": "websocket.accept", "headers": self._gate.cors_headers(handshake)}
         if admission.session is not None:
             await send(accept)
-            await self._upgrade(admission.session, admission, receive, send)
+            transport = self._transport(scope, admission.session, send, admission)
+            await self._upgrade(admission.session, transport, receive, send)
             return
         session = self._sessions.create(handshake, admission.eio, Link.WEBSOCKET)
-        transport = WebSocketTransport(session, send, self._options.max_payload, admission.base64)
+        transport = self._transport(scope, session, send, admission)
         await send(accept)
         session.start(transport)
         await transport.serve(receive)
 
-    async def _upgrade(self, session: Session, admission: Admission, receive: Receive, send: Send) -> None:
+    def _transport(self, scope: Scope, session: Session, send: Send, admission: Admission) -> WebSocketTransport | NativeTransport:
+        wire = cast("Mapping[str, object]", scope.get("extensions") or {}).get(WIRE)
+        if isinstance(wire, WebSocketProtocol):
+            return wire.carry(session, self._options.max_payload, admission.base64)
+        return WebSocketTransport(session, send, self._options.max_payload, admission.base64)
+
+    async def _upgrade(self, session: Session, transport: WebSocketTransport | NativeTransport, receive: Receive, send: Send) -> None:
         if not session.upgradable or not self._options.allow_upgrades:
             # A probe for a session that is probing or on WebSocket already touches nothing, nor does it overtake what the first is told.
             await asyncio.sleep(NOOP_INTERVAL)
@@ -116,7 +125,6 @@ class Endpoint:
             return
         polling = session.transport
         assert isinstance(polling, PollingTransport)
-        transport = WebSocketTransport(session, send, self._options.max_payload, admission.base64)
         limit = asyncio.timeout(self._options.upgrade_timeout)
         session.probe(lambda: limit.reschedule(0))
         upgraded = False
@@ -133,9 +141,7 @@ class Endpoint:
         else:
             await send({"type": "websocket.close", "code": NORMAL_CLOSURE})
 
-    async def _probe(
-        self, session: Session, polling: PollingTransport, transport: WebSocketTransport, receive: Receive, send: Send
-    ) -> bool:
+    async def _probe(self, session: Session, polling: PollingTransport, transport: Transport, receive: Receive, send: Send) -> bool:
         """Answer the probe and wait for the upgrade packet; say whether the session has moved."""
         event = await receive()
         if event.get("text") != PROBE_PING:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from inspect import isawaitable
+from typing import Final
 from urllib.parse import urlsplit
 
 from mizzen.errors import ConnectRefused
@@ -15,7 +16,7 @@ from mizzen.ports import Session, SessionStore
 from mizzen.protocol.javascript import dumps
 from mizzen.types import Handshake
 
-logger = logging.getLogger("mizzen.server")
+logger: Final = logging.getLogger("mizzen.server")
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -39,7 +40,7 @@ class Refusal(Exception):
 
     def __init__(self, fault: Fault, message: str | None = None) -> None:
         self.status, self.code, text = fault.value
-        self.message = message or text
+        self.message: str = message or text
         super().__init__(self.message)
 
     def body(self) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mizzen.errors import RemoteProtocolError
 from mizzen.protocol.encoded import Encoded
@@ -17,7 +17,7 @@ from mizzen.types import Reason, Receive, Scope
 if TYPE_CHECKING:
     from mizzen.ports import Session
 
-logger = logging.getLogger("mizzen.server")
+logger: Final = logging.getLogger("mizzen.server")
 
 NOOP_INTERVAL = 0.1
 """Seconds after which a poll is answered with a noop while the client upgrades; as engine.io does."""
@@ -33,9 +33,9 @@ class PollingTransport:
 
     __slots__ = ("_base64", "_posting", "_probed", "_session", "_timer", "_waiting")
 
-    name = "polling"
-    buffered = 0
-    sending = False
+    name: str = "polling"
+    buffered: int = 0
+    sending: bool = False
 
     def __init__(self, session: Session, base64: bool) -> None:
         self._session = session
@@ -55,6 +55,11 @@ class PollingTransport:
             return False
         self._answer(out)
         return True
+
+    def pause_reading(self) -> None:
+        """Nothing: who reads waits for `readable`."""
+
+    def resume_reading(self) -> None: ...
 
     def end(self, last: Encoded) -> None:
         """Answer the GET that waits, if one does: there will be no more."""

@@ -38,7 +38,7 @@ class WebSocketTransport:
         "buffered",
     )
 
-    name = "websocket"
+    name: str = "websocket"
 
     def __init__(self, session: Session, send: Send, max_payload: int, base64: bool) -> None:
         self._session = session
@@ -52,7 +52,7 @@ class WebSocketTransport:
         self._left = False  # the peer has closed its side
         self._given_up = False  # a send was stuck when the session ended
         self._code = NORMAL_CLOSURE
-        self.buffered = 0
+        self.buffered: int = 0
 
     @property
     def writable(self) -> bool:
@@ -71,6 +71,11 @@ class WebSocketTransport:
             self.buffered = sum([encoded.size for encoded in out]) - out[0].size
         self._wake_writer()
         return True
+
+    def pause_reading(self) -> None:
+        """Nothing: who reads waits for `readable`."""
+
+    def resume_reading(self) -> None: ...
 
     def end(self, last: Encoded) -> None:
         """Have the writer close the WebSocket; a send that is stuck is given up."""

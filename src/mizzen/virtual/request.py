@@ -49,13 +49,13 @@ class SocketRequest:
         body: bytes | None,
         content_type: bytes | None,
     ) -> None:
-        self.method = method
-        self.path = path
-        self.raw_path = raw_path
-        self.query = query
-        self.headers = headers
-        self.body = body
-        self.content_type = content_type
+        self.method: str = method
+        self.path: str = path
+        self.raw_path: bytes = raw_path
+        self.query: bytes = query
+        self.headers: list[tuple[bytes, bytes]] = headers
+        self.body: bytes | None = body
+        self.content_type: bytes | None = content_type
 
 
 def parse_request(verb: str, args: Sequence[JSON]) -> SocketRequest:
