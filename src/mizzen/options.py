@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias
@@ -11,6 +12,7 @@ from mizzen.types import ASGIApp, Handshake
 
 Origins: TypeAlias = Literal["*"] | Collection[str] | Callable[[str], bool] | None
 AllowRequest: TypeAlias = Callable[[Handshake], bool | Awaitable[bool | None] | None]
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
 RequestsMode: TypeAlias = Literal["auto", "sails", False]
 
 
@@ -84,18 +86,19 @@ class ServerOptions:
     debug: bool = False
 
     def __post_init__(self) -> None:
-        if not self.path.startswith("/") or self.path == "/":
+        if not self.path.startswith("/") or not self.path.strip("/"):
             raise OptionsError(f"path={self.path!r}: expected an absolute path such as '/socket.io'")
         object.__setattr__(self, "path", self.path.rstrip("/"))
         transports = (self.transports,) if isinstance(self.transports, str) else tuple(self.transports)
         object.__setattr__(self, "transports", transports)
         if not transports or not set(transports) <= {"polling", "websocket"}:
             raise OptionsError(f"transports={transports!r}: expected 'polling', 'websocket' or both")
-        for name in ("ping_interval", "ping_timeout", "upgrade_timeout", "connect_timeout"):
-            if not getattr(self, name) > 0:
-                raise OptionsError(f"{name}={getattr(self, name)!r}: expected seconds, more than 0")
-        if not self.close_grace >= 0:
-            raise OptionsError(f"close_grace={self.close_grace!r}: expected seconds, 0 or more")
+        for name in ("ping_interval", "ping_timeout", "upgrade_timeout", "connect_timeout", "close_grace"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+                raise OptionsError(f"{name}={value!r}: expected seconds")
+            if value == 0 and name != "close_grace":
+                raise OptionsError(f"{name}={value!r}: expected more than 0 seconds")
         for field in fields(self):
             if field.name.startswith("max_"):
                 value = getattr(self, field.name)
@@ -110,5 +113,5 @@ class ServerOptions:
         if self.cors_origins is not None and not callable(self.cors_origins) and self.cors_origins != "*":
             object.__setattr__(self, "cors_origins", frozenset(self.cors_origins))
             for origin in self.cors_origins:
-                if origin == "*" or "://" not in origin or origin.endswith("/"):
+                if origin == "*" or not _ORIGIN.fullmatch(origin):
                     raise OptionsError(f"cors_origins: {origin!r} is not an origin: expected scheme://host[:port] without a path")

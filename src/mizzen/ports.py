@@ -20,7 +20,7 @@ class Transport(Protocol):
 
     @property
     def buffered(self) -> int:
-        """Bytes that were taken by `flush` and wait behind the packet that is being sent."""
+        """Bytes that were taken by `flush` and are not sent, the largest packet among them not counted."""
         ...
 
     @property

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from mizzen.types import ASGIApp, Handshake
 from mizzen.server.gone import Gone
+from mizzen.types import ASGIApp, Handshake
 from mizzen.virtual.dispatch import AnswerRefused, SocketGone, dispatch
 from mizzen.virtual.headers import pin
 from mizzen.virtual.request import parse_request

@@ -13,8 +13,8 @@ from django.http import HttpRequest, HttpResponse
 from fastapi import BackgroundTasks, FastAPI
 from starlette.responses import StreamingResponse
 
-from mizzen.types import ASGIApp, Handshake
 from mizzen.server.gone import Gone
+from mizzen.types import ASGIApp, Handshake
 from mizzen.virtual.dispatch import dispatch
 from mizzen.virtual.headers import pin
 from mizzen.virtual.request import parse_request

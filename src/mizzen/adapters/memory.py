@@ -73,5 +73,7 @@ class MemoryAdapter:
                 member.write(encoded)
 
     def close(self) -> None:
+        for member in set[Member]().union(*self.rooms.values()):
+            member.joined.clear()
         self.rooms.clear()
         self._sockets.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import gc
 import os
 import socket
 import sys
@@ -17,6 +18,9 @@ from uvicorn.importer import ImportFromStringError, import_from_string
 from mizzen import Server
 
 NATIVE = "mizzen.transports.native:WebSocketProtocol"
+GARBAGE_THRESHOLD = 10_000
+"""Objects that are made before the youngest are looked through for garbage; CPython's 700 or 2,000 is for programs that make few."""
+
 LOG_LEVELS = ("critical", "error", "warning", "info", "debug", "trace")
 
 
@@ -25,6 +29,13 @@ class UvicornServer(uvicorn.Server):
 
     uvicorn's own shutdown ends connections first and the lifespan last, so that no server could say goodbye.
     """
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        # What was loaded until now stays; a collection need not look at it again, and needs not come after every few hundred messages.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for listener in self.servers:

@@ -7,12 +7,13 @@ deadline has to be set anew it leaves its kind in `due`, and the shell calls `ov
 from __future__ import annotations
 
 from enum import Enum
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
+
+import msgspec
 
 from mizzen.errors import LocalProtocolError, RemoteProtocolError
 from mizzen.protocol.encoded import Encoded
 from mizzen.protocol.engine_packet import decode_base64
-from mizzen.protocol.javascript import loads
 from mizzen.types import Reason
 
 
@@ -126,6 +127,20 @@ NOOP_PACKET = Encoded(b"6")
 PROBE_PING, PROBE_PONG = "2probe", "3probe"
 
 
+_Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=2**53)]
+
+
+class _OpenFields(msgspec.Struct, rename="camel"):
+    sid: str
+    upgrades: tuple[str, ...]
+    ping_interval: _Milliseconds
+    ping_timeout: _Milliseconds
+    max_payload: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+_OPEN_FIELDS = msgspec.json.Decoder(_OpenFields)
+
+
 class Engine:
     """One Engine.IO session of either role.
 
@@ -193,6 +208,8 @@ class Engine:
 
         Raises RemoteProtocolError for what the peer may not send, with the reason to close with.
         """
+        if self.state is GONE:
+            return None
         self.heard = True
         if isinstance(packet, bytes):
             if self.state is not OPEN:
@@ -220,6 +237,8 @@ class Engine:
             self.transition(Event.CLOSE, Reason.TRANSPORT_CLOSE)
         elif kind == "0" and self.role is Role.CLIENT and self.state is OPENING:
             self._open(packet)
+        elif kind == "0":
+            raise RemoteProtocolError("an open packet came, but the session is open already", Reason.PARSE_ERROR)
         elif kind == "5":
             raise RemoteProtocolError("an upgrade packet came, but no upgrade is under way", Reason.TRANSPORT_ERROR)
         elif kind != "6":
@@ -227,22 +246,21 @@ class Engine:
 
     def _open(self, packet: str) -> None:
         try:
-            fields = loads(packet[1:])
-            self.sid = str(fields["sid"])
-            self.upgrades = tuple(fields["upgrades"])
-            self.ping_interval, self.ping_timeout = fields["pingInterval"] / 1000, fields["pingTimeout"] / 1000
-            self.max_payload = fields.get("maxPayload", 0)
-        except (RemoteProtocolError, LookupError, TypeError, AttributeError) as error:
+            fields = _OPEN_FIELDS.decode(packet[1:].encode())
+        except (msgspec.MsgspecError, ValueError) as error:
             raise RemoteProtocolError(f"the open packet is malformed: {error}", Reason.PARSE_ERROR) from error
+        self.sid, self.upgrades, self.max_payload = fields.sid, fields.upgrades, fields.max_payload
+        self.ping_interval, self.ping_timeout = fields.ping_interval / 1000, fields.ping_timeout / 1000
         self.opened()
 
     def overdue(self) -> None:
         """Take notice that the deadline last left in `due` has passed: ping, wait on, or be GONE with `ping timeout`.
 
-        A session that is closing does not ping any more: it is GONE with the deadline that it has.
+        A session that is closing does not ping any more, but it waits no longer than one that does.
         """
-        if self._waits is Due.INTERVAL and self.state is OPEN:
-            self.out.append(PING_PACKET)
+        if self._waits is Due.INTERVAL:
+            if self.state is OPEN:
+                self.out.append(PING_PACKET)
             self.heard = False
             self._waits = self.due = Due.TIMEOUT
         elif self._waits is Due.TIMEOUT and self.heard:

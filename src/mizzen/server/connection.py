@@ -52,6 +52,7 @@ class Connection:
         "consumer",
         "dirty",
         "engine",
+        "_largest_held",
         "handshake",
         "held",
         "paused",
@@ -71,6 +72,7 @@ class Connection:
         self.engine: Engine = Engine(Role.SERVER, eio, link)
         self.unsent: int = 0
         self.held: int = 0
+        self._largest_held = 0
         self.dirty: bool = False
         self.paused: bool = False
         self._heartbeat: Deadlines[Connection] | None = None
@@ -100,7 +102,8 @@ class Connection:
     def start(self, transport: Transport) -> None:
         """Open the session on its first transport."""
         self.transport = transport
-        self.write(Encoded(self.sessions.open_packet(self)))
+        self.engine.out.append(Encoded(self.sessions.open_packet(self)))
+        self._mark()
         self.engine.opened()
         self._arm()
         self.consumer.opened()
@@ -109,6 +112,8 @@ class Connection:
 
     def receive(self, packet: str | bytes) -> None:
         """Take one Engine.IO packet; never raises."""
+        if self.gone:
+            return
         try:
             message = self.engine.receive(packet)
         except RemoteProtocolError as error:
@@ -155,7 +160,7 @@ class Connection:
 
     def write(self, encoded: Encoded) -> None:
         """Queue a packet: it leaves at the end of the loop's turn, or when the transport can."""
-        if self.engine.state is GONE:
+        if self.engine.state is not OPEN:
             return
         self.engine.out.append(encoded)
         self.unsent += encoded.size
@@ -170,6 +175,7 @@ class Connection:
 
     def hold(self, size: int) -> None:
         """Count bytes that wait for a CONNECT packet; negative: they wait no longer."""
+        self._largest_held = max(self._largest_held, size) if self.held else size
         self.held += size
         self.unsent += size
         self._mark()
@@ -180,9 +186,13 @@ class Connection:
             self.sessions.flusher.mark(self)
 
     def flush(self) -> None:
-        """Give the transport what is queued, if it can take it; end a connection that cannot keep up."""
+        """Give the transport what is queued, if it can take it; end a connection that cannot keep up. Never raises."""
         self.dirty = False
-        self.ready()
+        try:
+            self.ready()
+        except Exception:
+            logger.exception("connection %s from %s closed: what it was sent could not be written", self.sid, self.handshake.address)
+            self.lost(Reason.TRANSPORT_ERROR, "what was sent could not be written")
 
     def ready(self) -> None:
         """Give the transport what is queued; it calls this when it can take packets again."""
@@ -215,9 +225,9 @@ class Connection:
             self._drained = None
 
     def _overflows(self) -> bool:
-        # One whole message always fits, so only what waits behind the first one counts.
-        first = self.engine.out[0].size if self.engine.out and not self.transport.sending else 0
-        return self.unsent + self.transport.buffered - first > self.sessions.options.max_buffer
+        # One whole message always fits, so only what waits besides the largest one counts.
+        largest = max([self._largest_held, *[encoded.size for encoded in self.engine.out]])
+        return self.unsent + self.transport.buffered - largest > self.sessions.options.max_buffer
 
     # Upgrade
 
@@ -238,6 +248,8 @@ class Connection:
         self.engine.transition(Event.UPGRADE)
         self._cancel_probe = None
         self.transport = transport
+        if self.paused:
+            transport.pause_reading()
         self.ready()
 
     # The end
@@ -305,6 +317,8 @@ class Connection:
         if due is None:
             return
         self.engine.due = None
+        if self.paused:
+            return
         deadlines = self.sessions.heartbeats[due]
         if self._heartbeat is not None and self._heartbeat is not deadlines:
             self._heartbeat.disarm(self)

@@ -38,7 +38,7 @@ class Deadlines(Generic[Owner]):
     `passed(owner)` is called for each that passes, which is thereby disarmed. An owner has at most one; arming again replaces it.
     """
 
-    __slots__ = ("_at", "_clock", "_forgiven", "_passed", "_timer", "duration")
+    __slots__ = ("_at", "_clock", "_forgiven", "_judging", "_passed", "_timer", "duration")
 
     def __init__(self, clock: Clock, duration: float, passed: Callable[[Owner], None]) -> None:
         self.duration: float = duration
@@ -47,6 +47,7 @@ class Deadlines(Generic[Owner]):
         self._at: OrderedDict[Owner, float] = OrderedDict()
         self._timer: Timer | None = None
         self._forgiven = False
+        self._judging = False
 
     def __len__(self) -> int:
         return len(self._at)
@@ -56,7 +57,7 @@ class Deadlines(Generic[Owner]):
         when = self._clock.time() + self.duration
         self._at[owner] = when
         self._at.move_to_end(owner)
-        if self._timer is None:
+        if self._timer is None and not self._judging:
             self._timer = self._clock.call_at(when, self._wake)
 
     def disarm(self, owner: Owner) -> None:
@@ -64,6 +65,7 @@ class Deadlines(Generic[Owner]):
         if self._at.pop(owner, None) is not None and not self._at and self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            self._forgiven = False
 
     def _wake(self) -> None:
         self._timer = None
@@ -75,11 +77,15 @@ class Deadlines(Generic[Owner]):
             self._timer = self._clock.call_at(now + READING_TIME, self._wake)
             return
         self._forgiven = False
-        while self._at:
-            owner, when = next(iter(self._at.items()))
-            if when > now:
-                break
-            del self._at[owner]
-            self._passed(owner)
-        if self._at and self._timer is None:
-            self._timer = self._clock.call_at(next(iter(self._at.values())), self._wake)
+        self._judging = True
+        try:
+            while self._at:
+                owner, when = next(iter(self._at.items()))
+                if when > now:
+                    break
+                del self._at[owner]
+                self._passed(owner)
+        finally:
+            self._judging = False
+            if self._at:
+                self._timer = self._clock.call_at(next(iter(self._at.values())), self._wake)

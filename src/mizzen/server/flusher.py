@@ -12,7 +12,9 @@ PER_TURN = 256
 class Flushable(Protocol):
     """A connection with something to send."""
 
-    def flush(self) -> None: ...
+    def flush(self) -> None:
+        """Send what there is; never raises."""
+        ...
 
 
 class Flusher:

@@ -219,7 +219,7 @@ class Server(Emits):
 
     def start(self) -> None:
         """Start on the running event loop; done by the lifespan or the first request, and harmless when running."""
-        if self._phase is not Phase.IDLE:
+        if self._phase is not Phase.IDLE and self._loop is not None and not self._loop.is_closed():
             return
         loop = asyncio.get_running_loop()
         self._loop = loop
@@ -348,7 +348,7 @@ class Server(Emits):
         if kind == "lifespan":
             await run_lifespan(self, scope, receive, send)
             return
-        if self._phase is Phase.IDLE:
+        if self._loop is None or self._loop.is_closed():
             self.start()
         assert self._loop is not None
         current_loop.set(self._loop)

@@ -72,7 +72,7 @@ class NativeTransport(asyncio.Protocol):
     """
 
     __slots__ = (
-        *("_base64", "_closing", "_codec", "_connections", "_eio", "_first", "_paused", "_receive", "_session", "_transport", "_wire"),
+        *("_base64", "_closing", "_codec", "_connections", "_eio", "_largest", "_paused", "_receive", "_session", "_transport", "_wire"),
     )
 
     name: str = "websocket"
@@ -87,7 +87,7 @@ class NativeTransport(asyncio.Protocol):
         self._eio = session.eio
         self._receive = self._receive_eio3 if session.eio == 3 else session.receive
         self._paused = False
-        self._first = 0
+        self._largest = 0
         self._closing = False
 
     # What the event loop calls
@@ -130,18 +130,19 @@ class NativeTransport(asyncio.Protocol):
 
     @property
     def buffered(self) -> int:
-        return max(0, self._transport.get_write_buffer_size() - self._first) if self._paused else 0
+        return max(0, self._transport.get_write_buffer_size() - self._largest) if self._paused else 0
 
     def flush(self, out: list[Encoded]) -> bool:
         """Write everything at once, unless the socket's buffer is full."""
         if self._paused:
             return False
         eio, base64 = self._eio, self._base64
-        self._first = out[0].size
         if len(out) == 1:
+            self._largest = out[0].size
             self._transport.write(out[0].frames(eio, base64))
             return True
         frames = [encoded.frames(eio, base64) for encoded in out]
+        self._largest = max(map(len, frames))
         if sum(map(len, frames)) <= JOIN_UP_TO:
             self._transport.write(b"".join(frames))
         else:

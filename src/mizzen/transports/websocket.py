@@ -68,7 +68,8 @@ class WebSocketTransport:
             return False
         self._batch = out
         if len(out) > 1:
-            self.buffered = sum([encoded.size for encoded in out]) - out[0].size
+            sizes = [encoded.size for encoded in out]
+            self.buffered = sum(sizes) - max(sizes)
         self._wake_writer()
         return True
 
@@ -117,9 +118,7 @@ class WebSocketTransport:
                 self._wake = loop.create_future()
                 await self._wake
                 continue
-            for index, encoded in enumerate(batch):
-                if index:
-                    self.buffered -= encoded.size
+            for encoded in batch:
                 for message in encoded.messages(session.eio, self._base64):
                     await send(
                         {"type": "websocket.send", "text": message}
@@ -128,6 +127,7 @@ class WebSocketTransport:
                     )
                 if self._ended:
                     break
+                self.buffered = max(0, self.buffered - encoded.size)
             self._batch = None
             self.buffered = 0
             session.ready()
