@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, fields
+from inspect import iscoroutinefunction
 from typing import Literal, TypeAlias
 
 from mizzen.errors import OptionsError
@@ -110,8 +111,10 @@ class ServerOptions:
             raise OptionsError(
                 f"cors_origins={self.cors_origins!r}: expected '*', a list of origins or a function; did you mean [{self.cors_origins!r}]?"
             )
+        if iscoroutinefunction(self.cors_origins):
+            raise OptionsError(f"cors_origins={self.cors_origins!r}: expected a plain function; allow_request may be async")
         if self.cors_origins is not None and not callable(self.cors_origins) and self.cors_origins != "*":
-            object.__setattr__(self, "cors_origins", frozenset(self.cors_origins))
+            object.__setattr__(self, "cors_origins", frozenset(origin.lower() for origin in self.cors_origins))
             for origin in self.cors_origins:
                 if origin == "*" or not _ORIGIN.fullmatch(origin):
                     raise OptionsError(f"cors_origins: {origin!r} is not an origin: expected scheme://host[:port] without a path")

@@ -34,7 +34,7 @@ from msgspec import inspect as type_infos
 from mizzen.errors import ArgumentsInvalid, RemoteError
 
 if typing.TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from pydantic import ValidationError
 
@@ -82,7 +82,7 @@ class Signature:
     is True when `convert` looks at no value at all: it then only counts them.
     """
 
-    __slots__ = ("_most", "_parameters", "_quick_most", "_required", "_rest", "_settled", "function", "is_async", "untyped")
+    __slots__ = ("_most", "_parameters", "_quick_most", "_required", "_rest", "_settled", "call", "function", "is_async", "untyped")
 
     def __init__(
         self,
@@ -94,6 +94,7 @@ class Signature:
         rest: _Parameter | None,
     ) -> None:
         self.function: Callable[..., object] = function
+        self.call: Callable[..., Awaitable[object]] = cast("Callable[..., Awaitable[object]]", function)
         self.is_async: bool = is_async
         self._parameters = tuple(parameters)
         self._settled = tuple(parameter.settled for parameter in parameters)
@@ -104,6 +105,11 @@ class Signature:
         self.untyped: bool = self._quick_most == sys.maxsize and all(settled is None for settled in self._settled)
         if any(settled is not None and settled <= {NoneType} for settled in self._settled):
             self._quick_most = -1  # one of them needs its converter nearly always
+
+    @property
+    def required(self) -> int:
+        """How many arguments it needs besides the leading ones."""
+        return self._required
 
     def convert(self, args: Sequence[JSON]) -> list[object]:
         """Give the arguments to call the function with, after the leading ones.

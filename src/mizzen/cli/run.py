@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import copy
 import gc
+import logging
 import os
 import socket
 import sys
+from typing import Final
 
 import click
 import uvicorn
@@ -16,6 +18,8 @@ import uvicorn.config
 from uvicorn.importer import ImportFromStringError, import_from_string
 
 from mizzen import Server
+
+logger: Final = logging.getLogger("mizzen.cli")
 
 NATIVE = "mizzen.transports.native:WebSocketProtocol"
 GARBAGE_THRESHOLD = 10_000
@@ -42,7 +46,10 @@ class UvicornServer(uvicorn.Server):
             listener.close()
         for each in sockets or []:
             each.close()
-        await asyncio.gather(*[server.close() for server in Server.running()])
+        results = await asyncio.gather(*[server.close() for server in Server.running()], return_exceptions=True)
+        for failure in results:
+            if failure is not None:
+                logger.error("a server could not be closed: %s", failure, exc_info=failure)
         await super().shutdown(sockets)
 
 

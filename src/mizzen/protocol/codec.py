@@ -48,10 +48,8 @@ class JSONCodec:
         kind = packet.type
         if kind is EVENT:
             return self.encode_event(packet.nsp, packet.data, packet.id)
-        if kind is ACK:
-            attachments: list[bytes] = []
-            data = dumps(packet.data, attachments)
-            return Encoded(_header("46" if attachments else "43", packet.nsp, packet.id, attachments) + data, attachments)
+        if kind is ACK and packet.id is not None:
+            return self.encode_ack(packet.nsp, packet.data, packet.id)
         payload = b"" if packet.data is None or kind is DISCONNECT else dumps(packet.data)
         return Encoded(_header(f"4{kind:d}", packet.nsp, None, ()) + payload)
 
@@ -62,6 +60,14 @@ class JSONCodec:
         if nsp == "/" and id is None and not attachments:
             return Encoded(b"42" + data)
         return Encoded(_header("45" if attachments else "42", nsp, id, attachments) + data, attachments)
+
+    def encode_ack(self, nsp: str, args: Sequence[JSON], id: int) -> Encoded:
+        """Encode the answer to an event of this id; raises `TypeError` for arguments that cannot be sent."""
+        attachments: list[bytes] = []
+        data = dumps(args, attachments)
+        if nsp == "/" and not attachments:
+            return Encoded(b"43%d%b" % (id, data))
+        return Encoded(_header("46" if attachments else "43", nsp, id, attachments) + data, attachments)
 
     def decoder(self, max_attachments: int = 10) -> Decoder:
         """Make the decoder of one connection; `max_attachments` bounds the binary attachments of a packet."""

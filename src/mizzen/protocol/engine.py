@@ -227,7 +227,8 @@ class Engine:
         if kind == "2":
             if self._waits is not Due.SILENCE:
                 raise RemoteProtocolError("a ping came from the side that has to answer pings", Reason.TRANSPORT_ERROR)
-            self.out.append(PONG_PACKET)
+            if not self.out or self.out[-1] is not PONG_PACKET:  # one says as much as many, to a client that pings and does not read
+                self.out.append(PONG_PACKET)
             self.due = Due.SILENCE
         elif kind == "3":
             if self._waits is Due.SILENCE:

@@ -36,6 +36,27 @@ class Nobody:
 NOBODY = Nobody()
 
 
+class Nowhere:
+    """The transport of a connection that has ended, so that it and its last one do not keep each other alive."""
+
+    name: str = "none"
+    buffered: int = 0
+    writable: bool = False
+    sending: bool = False
+
+    def flush(self, out: list[Encoded]) -> bool:
+        return True
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def end(self, last: Encoded) -> None: ...
+
+
+NOWHERE = Nowhere()
+
+
 class Connection:
     """One client, whatever carries its packets.
 
@@ -112,17 +133,22 @@ class Connection:
 
     def receive(self, packet: str | bytes) -> None:
         """Take one Engine.IO packet; never raises."""
+        engine = self.engine
+        if engine.state is OPEN and packet.__class__ is str and packet[:1] == "4":
+            # What `engine.receive` does with a text message, which nearly every packet is.
+            engine.heard = True
+            self.consumer.received(packet[1:])
+            return
         if self.gone:
             return
         try:
-            message = self.engine.receive(packet)
+            message = engine.receive(packet)
         except RemoteProtocolError as error:
-            logger.info("connection %s from %s closed: %s", self.sid, self.handshake.address, error)
             self.lost(error.reason, str(error))
             return
         if message is not None:
             self.consumer.received(message)
-        elif self.engine.state is GONE:
+        elif engine.state is GONE:
             self._gone(None, NOOP_PACKET)
         else:
             self._follow()
@@ -203,7 +229,6 @@ class Connection:
             engine.out = []
             self.unsent = self.held
         if self.unsent + transport.buffered > self.sessions.options.max_buffer and self._overflows():
-            logger.info("connection %s from %s closed: it reads too slowly", self.sid, self.handshake.address)
             self.lost(Reason.TRANSPORT_ERROR, "slow consumer")
         elif engine.state is CLOSING and not engine.out and not transport.sending:
             engine.transition(Event.DRAINED)
@@ -293,15 +318,20 @@ class Connection:
         self.sessions.remove(self)
         self._wake_reader()
         self._wake_drained()
-        self.transport.end(last)
-        if self._cancel_probe is not None:
-            self._cancel_probe()
-            self._cancel_probe = None
-        self._tell(details)
+        transport, self.transport = self.transport, NOWHERE
+        cancel_probe, self._cancel_probe = self._cancel_probe, None
+        try:
+            transport.end(last)
+            if cancel_probe is not None:
+                cancel_probe()
+        finally:
+            self._tell(details)
 
     def _tell(self, details: str | None) -> None:
         consumer, self.consumer = self.consumer, NOBODY
         assert self.engine.reason is not None
+        if details is not None and consumer is not NOBODY:
+            logger.info("connection %s from %s closed (%s): %s", self.sid, self.handshake.address, self.engine.reason, details)
         consumer.closed(self.engine.reason, details)
 
     def _wake_reader(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from mizzen.errors import LocalProtocolError
 from mizzen.protocol.packet import RESERVED_EVENTS
@@ -21,10 +21,10 @@ def flatten(rooms: Iterable[Rooms]) -> tuple[str, ...]:
     """Give the room names of `("a", ["b", "c"])`."""
     names: list[str] = []
     for room in rooms:
-        if isinstance(room, str):
-            names.append(room)
-        else:
-            names.extend(room)
+        for name in (room,) if isinstance(room, str) else cast("Iterable[object]", room):
+            if not isinstance(name, str):
+                raise TypeError(f"{name!r} is not the name of a room: expected str, or lists of str")
+            names.append(name)
     return tuple(names)
 
 

@@ -24,10 +24,13 @@ async def run_lifespan(server: Server, scope: Scope, receive: Receive, send: Sen
     lifespan = _Lifespan(server, scope, receive, send)
     try:
         await server.app(scope, lifespan.receive, lifespan.send)
-    except BaseException:
+    except Exception:
         if lifespan.started or lifespan.failed:
             raise
         logger.debug("the app does not take part in the lifespan", exc_info=True)
+    finally:
+        if lifespan.started:
+            await server.close()  # done already, unless the app has ended before its time
     if not lifespan.started and not lifespan.failed:
         await _alone(server, receive, send, received=lifespan.received)
 

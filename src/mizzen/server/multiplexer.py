@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
 from mizzen.errors import ArgumentsInvalid, ConnectRefused, RemoteProtocolError
@@ -23,34 +22,38 @@ if TYPE_CHECKING:
 logger: Final = logging.getLogger("mizzen.server")
 
 
+ENTRY = 256
+"""Bytes that one waiting event costs besides its message, about."""
+
+
 class Answer:
     """The ack of an event with several handlers: the first result that is not None, else an error if there was one, else none."""
 
-    __slots__ = ("_error", "_id", "_left", "_socket")
+    __slots__ = ("_error", "_id", "_left", "_sent", "_socket")
 
     def __init__(self, socket: Socket, id: int, handlers: int) -> None:
         self._socket = socket
-        self._id: int | None = id
+        self._id = id
         self._left = handlers
         self._error: object = None
+        self._sent = False
 
-    def give(self, result: object, *, error: bool = False) -> None:
-        """Take the result of one handler."""
+    def result(self, value: object) -> None:
+        """Take what a handler returned. Raises TypeError for what cannot be encoded; the handler has then failed."""
+        if value is not None and not self._sent:
+            self._socket.ack(self._id, value)
+            self._sent = True
+        self._done()
+
+    def failed(self, error: object) -> None:
+        """Take the error of a handler that failed."""
+        self._error = error
+        self._done()
+
+    def _done(self) -> None:
         self._left -= 1
-        if error:
-            self._error = result
-        elif result is not None or self._left:
-            if result is None:
-                return
-            self._send(result)
-            return
-        if not self._left:
-            self._send(self._error)
-
-    def _send(self, result: object) -> None:
-        id, self._id = self._id, None
-        if id is not None:
-            self._socket.ack(id, result)
+        if not self._left and not self._sent:
+            self._socket.ack(self._id, self._error)
 
 
 class Multiplexer:
@@ -117,9 +120,7 @@ class Multiplexer:
             else:
                 raise RemoteProtocolError("a CONNECT_ERROR, which only servers send", Reason.FORCED_SERVER_CLOSE)
         except RemoteProtocolError as error:
-            connection = self.connection
-            logger.info("connection %s from %s closed: %s", connection.sid, connection.handshake.address, error)
-            connection.close(error.reason, str(error))
+            self.connection.close(error.reason, str(error))
 
     def _socket(self, packet: Packet) -> Socket:
         socket = self.sockets.get(packet.nsp)
@@ -131,9 +132,10 @@ class Multiplexer:
     # Connecting
 
     def _connect(self, nsp: str, auth: JSON) -> None:
-        name, _, query = nsp.partition("?")
-        if query and auth is None:  # socket.io 2 sends what is now `auth` in the query of the namespace
-            auth = dict(parse_qsl(query, keep_blank_values=True))
+        name = nsp
+        if self.connection.eio == 3:  # what is `auth` since, socket.io 2 sends in the query of the namespace
+            name, _, query = nsp.partition("?")
+            auth = dict(parse_qsl(query, keep_blank_values=True)) if query else auth
         if name in self.sockets:
             raise RemoteProtocolError(f"a second CONNECT to {name[:100]!r}", Reason.FORCED_SERVER_CLOSE)
         namespace = self.server.namespaces.get(name)
@@ -144,10 +146,17 @@ class Multiplexer:
         if len(self.sockets) >= limit:
             self._refuse(name, f"Too many namespaces: one connection may join {limit}", None)
             return
+        if not self.server.dispatching:
+            self._refuse(name, "Server is shutting down", None)
+            return
+        if self.running >= self.server.options.max_handlers:
+            self._refuse(name, "Too many handlers are running for this connection", None)
+            return
         socket = Socket(namespace, self, self._new_id(name), auth)
         self.sockets[name] = socket
         namespace.adapter.add(socket)
         if namespace.middleware or "connect" in namespace.handlers:
+            self.running += 1
             self.server.tasks.start(self._admit(socket, auth))
         else:
             self._welcome(socket)
@@ -166,15 +175,18 @@ class Multiplexer:
                 # `auth` is None where the client sent none, so that `auth: Auth | None` need not have a default.
                 await self.server.invoke(handler, socket, (auth,))
         except ConnectRefused as refusal:
-            self._dismiss(socket, refusal.message, refusal.data)
+            self.dismiss(socket, refusal.message, refusal.data)
         except ArgumentsInvalid as error:
             self.server.report(error, socket, "connect")
-            self._dismiss(socket, "auth is not valid", {"code": "E_ARGUMENTS", "message": str(error), "details": error.details})
-        except Exception as error:
+            self.dismiss(socket, "auth is not valid", {"code": "E_ARGUMENTS", "message": str(error), "details": error.details})
+        except BaseException as caught:
+            error = failure_of(caught)
             self.server.report(error, socket, "connect")
-            self._dismiss(socket, "the connect handler failed", error_ack(error, debug=self.server.options.debug)["error"])
+            self.dismiss(socket, "the connect handler failed", error_ack(error, debug=self.server.options.debug)["error"])
         else:
             self._welcome(socket)
+        finally:
+            self._finished()
 
     def _welcome(self, socket: Socket) -> None:
         namespace = socket.namespace
@@ -188,7 +200,8 @@ class Multiplexer:
         data = {"sid": socket.id} if self.connection.eio == 4 else None
         socket.welcome(self.server.codec.encode(Packet(CONNECT, namespace.name, data)))
 
-    def _dismiss(self, socket: Socket, message: str, data: JSON) -> None:
+    def dismiss(self, socket: Socket, message: str, data: JSON) -> None:
+        """Refuse a socket that is connecting."""
         if socket.state is not GONE:
             del self.sockets[socket.namespace.name]
             socket.end(Reason.SERVER_NAMESPACE_DISCONNECT)
@@ -229,31 +242,39 @@ class Multiplexer:
 
     def _farewell(self, socket: Socket, reason: Reason, details: str | None) -> None:
         for handler in socket.namespace.handlers.get("disconnect", ()):
+            self.running += 1
             self.server.tasks.start(self._say_farewell(socket, handler, reason, details))
 
     async def _say_farewell(self, socket: Socket, handler: Signature, reason: Reason, details: str | None) -> None:
         try:
             await self.server.invoke(handler, socket, (reason, details))
-        except Exception as error:
-            self.server.report(error, socket, "disconnect")
+        except BaseException as caught:
+            self.server.report(failure_of(caught), socket, "disconnect")
+        finally:
+            self._finished()
 
     # Events
 
     def _event(self, packet: Packet, size: int) -> None:
-        socket = self._socket(packet)
-        if not self.server.dispatching:
+        socket = self.sockets.get(packet.nsp)
+        if socket is None or socket.state is not CONNECTED:
+            socket = self._socket(packet)
+        server = self.server
+        if not server.dispatching:
             return
-        if self.server.options.max_requests is not None and self._is_request(socket, packet):
-            if self.requests >= self.server.options.max_requests:
-                self.server.requests.refuse(socket, packet.id)
+        options = server.options
+        if options.max_requests is not None and self._is_request(socket, packet):
+            if self.requests >= options.max_requests:
+                server.requests.refuse(socket, packet.id)
                 return
             self.requests += 1
-        if self.running < self.server.options.max_handlers and not self.inbox:
+        if self.running < options.max_handlers and not self.inbox:
             self._start(socket, packet)
             return
+        size += ENTRY
         self.inbox.append((socket, packet, size))
         self.inbox_size += size
-        if self.inbox_size > self.server.options.max_buffer and not self.connection.paused:
+        if self.inbox_size > options.max_buffer and not self.connection.paused:
             self.connection.pause()
 
     def _is_request(self, socket: Socket, packet: Packet) -> bool:
@@ -263,7 +284,7 @@ class Multiplexer:
     def _start(self, socket: Socket, packet: Packet) -> None:
         name, *args = packet.data
         if name.__class__ is not str:
-            name = str(name)  # numbers are names too, as in JavaScript, where they become strings
+            name = number_name(name)
         namespace = socket.namespace
         handlers = namespace.handlers.get(name)
         if handlers is None:
@@ -285,19 +306,22 @@ class Multiplexer:
         self, socket: Socket, handler: Signature, name: str, args: list[JSON], id: int | None, answer: Answer | None = None
     ) -> None:
         try:
+            if socket.state is not CONNECTED:
+                return  # it went before its handler could start
             if handler.is_async:
-                result = await cast("Awaitable[object]", handler.function(socket, *handler.convert(args)))
+                result = await handler.call(socket, *handler.convert(args))
             else:
                 result = await self.server.invoke(handler, socket, args)
             if answer is not None:
-                answer.give(result)
+                answer.result(result)
             elif id is not None:
                 socket.ack(id, result)
-        except Exception as error:
+        except BaseException as caught:
+            error = failure_of(caught)
             self.server.report(error, socket, name)
             failure = error_ack(error, debug=self.server.options.debug)
             if answer is not None:
-                answer.give(failure, error=True)
+                answer.failed(failure)
             elif id is not None:
                 socket.ack(id, failure)
         finally:
@@ -307,25 +331,52 @@ class Multiplexer:
         try:
             await self.server.requests.answer(socket, verb, args, id)
         finally:
-            self.requests -= 1
+            if self.server.options.max_requests is not None:
+                self.requests -= 1
             self._finished()
 
     def _finished(self) -> None:
         self.running -= 1
-        if self.inbox and not self._drain_scheduled:
-            # Not here and now: a handler that ends at once would go deeper with every event.
+        if self.inbox:
+            self._drain_later()
+
+    def _drain_later(self) -> None:
+        # Not here and now: a handler that ends at once would go deeper with every event.
+        if not self._drain_scheduled:
             self._drain_scheduled = True
             asyncio.get_running_loop().call_soon(self._drain)
 
     def _drain(self) -> None:
         self._drain_scheduled = False
         limit = self.server.options.max_handlers
-        while self.inbox and self.running < limit:
+        # Handlers that end at once do not count as running, so that without a limit of its own this turn might never end.
+        for _ in range(limit):
+            if not self.inbox or self.running >= limit:
+                break
             socket, packet, size = self.inbox.popleft()
             self.inbox_size -= size
             if socket.state is CONNECTED:
                 self._start(socket, packet)
             elif self._is_request(socket, packet):
                 self.requests -= 1
+        if self.inbox and self.running < limit:
+            self._drain_later()
         if self.connection.paused and self.inbox_size <= self.server.options.max_buffer:
             self.connection.resume()
+
+
+def failure_of(caught: BaseException) -> Exception:
+    """Give the failure of a handler; raise what is none: the server cancels it, or the process is to end."""
+    if isinstance(caught, Exception):
+        return caught
+    task = asyncio.current_task()
+    if not isinstance(caught, asyncio.CancelledError) or (task is not None and task.cancelling()):
+        raise caught
+    failure = RuntimeError("the handler awaited something that was cancelled")
+    failure.__cause__ = caught
+    return failure
+
+
+def number_name(name: JSON) -> str:
+    """Give the name of an event that is named by a number, as JavaScript makes it."""
+    return str(int(name)) if isinstance(name, float) and name.is_integer() else str(name)

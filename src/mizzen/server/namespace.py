@@ -62,7 +62,10 @@ class Namespace(Emits):
     def use(self, middleware: Handler) -> Handler:
         """Register a middleware: `async def (socket)`, run before the `connect` handlers, in order; it refuses by raising
         ConnectRefused."""
-        self.middleware = (*self.middleware, compile_signature(middleware, leading=1))
+        signature = compile_signature(middleware, leading=1)
+        if signature.required:
+            raise TypeError(f"{middleware!r} cannot be a middleware: expected a function of the socket alone")
+        self.middleware = (*self.middleware, signature)
         return middleware
 
     def _operator(self) -> Operator:

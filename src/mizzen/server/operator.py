@@ -82,6 +82,8 @@ class Operator(Emits):
         encoded = namespace.server.codec.encode_event(namespace.name, [event, *args], id)
         # The memory adapter's members are the sockets of this server.
         sockets = [cast("Socket", member) for member in namespace.adapter.members(self._target)]
+        for socket in sockets:
+            socket.check_acks()
         replies = Replies(loop, sockets)
         for socket in sockets:
             socket.expect(id, replies)

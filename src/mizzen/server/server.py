@@ -11,7 +11,7 @@ import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from enum import Enum
-from typing import Final, TypeVar, cast, overload
+from typing import Final, TypeVar, overload
 
 from mizzen.adapters.memory import MemoryAdapter
 from mizzen.errors import ArgumentsInvalid, LocalProtocolError
@@ -41,12 +41,17 @@ EventLoop = asyncio.AbstractEventLoop
 _running: weakref.WeakSet[Server] = weakref.WeakSet()
 
 
+MAIL_PER_TURN = 1_000
+"""Calls from other threads that are done in one turn of the loop."""
+
+
 class Phase(Enum):
-    """What a server is doing."""
+    """What a server is doing; IDLE: it has not started yet, and starts with the first request."""
 
     IDLE = "idle"
     RUNNING = "running"
     CLOSING = "closing"
+    CLOSED = "closed"
 
 
 class Server(Emits):
@@ -148,11 +153,14 @@ class Server(Emits):
         self.namespaces: dict[str, Namespace] = {}
         self._main = self.of("/")
         self._phase = Phase.IDLE
+        self.dispatching: bool = False  # whether events still go to handlers
         self._error_hooks: list[ErrorHook] = []
         self._unhandled: set[tuple[str, str]] = set()
         self._loop: EventLoop | None = None
         self._thread: int | None = None
         self._mail: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
+        self._mail_lock = threading.Lock()
+        self._mail_announced = False
         self._closed: asyncio.Event | None = None
         self._closer: asyncio.Task[None] | None = None
 
@@ -211,6 +219,10 @@ class Server(Emits):
         """Give the servers of this process that run; `mizzen run` closes them before uvicorn closes their connections."""
         return list(_running)
 
+    def _is_orphaned(self) -> bool:
+        """Say whether the loop that the server ran on was closed without a word."""
+        return self._loop is not None and self._loop.is_closed()
+
     def running_loop(self) -> EventLoop:
         """Give the event loop that the server runs on. Raises LocalProtocolError before it has started and in other threads."""
         if self._loop is None or threading.get_ident() != self._thread:
@@ -219,23 +231,21 @@ class Server(Emits):
 
     def start(self) -> None:
         """Start on the running event loop; done by the lifespan or the first request, and harmless when running."""
-        if self._phase is not Phase.IDLE and self._loop is not None and not self._loop.is_closed():
+        if self._phase in (Phase.RUNNING, Phase.CLOSING) and not self._is_orphaned():
             return
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._thread = threading.get_ident()
         self._closed = None
+        self._mail.clear()
+        self._mail_announced = False
         self.tasks = Tasks(loop, self.options.max_threads)
         self.unconnected = Deadlines(loop, self.options.connect_timeout, Multiplexer.overdue)
         self.sessions = Sessions(self.options, loop, lambda connection: Multiplexer(self, connection), self._close_soon)
         self._endpoint = Endpoint(self.options, self.sessions)
         self._phase = Phase.RUNNING
+        self.dispatching = True
         _running.add(self)
-
-    @property
-    def dispatching(self) -> bool:
-        """Whether events still go to handlers."""
-        return self._phase is Phase.RUNNING
 
     async def close(self, grace: float | None = None) -> None:
         """Close gracefully within `grace` seconds (default: the option `close_grace`), then at any rate.
@@ -243,32 +253,37 @@ class Server(Emits):
         No new sessions (503) and no new events; running handlers and requests may finish and answer; then every socket gets the reason
         `server shutting down`, what is queued is sent, and clients see `transport close`, so that they come back by themselves.
         """
-        if self._phase is Phase.IDLE:
+        if self._phase in (Phase.IDLE, Phase.CLOSED):
             return
+        loop = self.running_loop()
         if self._closed is not None:
             await self._closed.wait()
             return
         self._closed = asyncio.Event()
-        loop = self.running_loop()
-        end = loop.time() + (self.options.close_grace if grace is None else grace)
+        grace = self.options.close_grace if grace is None else grace
+        end = loop.time() + grace
         self._phase = Phase.CLOSING
+        self.dispatching = False
         self.sessions.accepting = False
-        await self.tasks.wait(end - loop.time())
-        for connection in list(self.sessions.connections.values()):
-            connection.close(Reason.SERVER_SHUTTING_DOWN)
-        await asyncio.sleep(0)  # the flusher's turn
-        self.sessions.forget_idle()
-        if not await self.tasks.wait(end - loop.time()):
-            logger.warning("%d handlers did not end within the grace time and were cancelled", len(self.tasks))
-        await self.tasks.cancel()
-        await self.sessions.emptied(end - loop.time())
-        for connection in list(self.sessions.connections.values()):
-            connection.lost(Reason.SERVER_SHUTTING_DOWN)
-        self._read_mail()
-        self._phase = Phase.IDLE
-        self._loop = self._thread = None
-        _running.discard(self)
-        self._closed.set()
+        try:
+            # A handler that hangs leaves a part of the time to those for `disconnect`.
+            await self.tasks.wait(grace - min(2.0, grace / 4))
+            for connection in list(self.sessions.connections.values()):
+                connection.close(Reason.SERVER_SHUTTING_DOWN)
+            await asyncio.sleep(0)  # the flusher's turn
+            self.sessions.forget_idle()
+            if not await self.tasks.wait(end - loop.time()):
+                logger.warning("%d handlers did not end within the grace time and were cancelled", len(self.tasks))
+            await self.tasks.cancel()
+            await self.sessions.emptied(end - loop.time())
+        finally:
+            self.sessions.end_all()
+            for namespace in self.namespaces.values():
+                namespace.adapter.close()
+            self._phase = Phase.CLOSED
+            self._loop = self._thread = None
+            _running.discard(self)
+            self._closed.set()
 
     def _close_soon(self) -> None:
         if self._closed is None and self._loop is not None:
@@ -289,19 +304,27 @@ class Server(Emits):
         loop = self._loop
         if loop is None:
             return  # not running: there is nobody to send anything to
-        self._mail.append((function, args))
-        if len(self._mail) == 1:
-            with contextlib.suppress(RuntimeError):  # the loop has been closed
-                loop.call_soon_threadsafe(self._read_mail)
+        with self._mail_lock:
+            self._mail.append((function, args))
+            if self._mail_announced:
+                return
+            self._mail_announced = True
+        with contextlib.suppress(RuntimeError):  # the loop has been closed
+            loop.call_soon_threadsafe(self._read_mail)
 
     def _read_mail(self) -> None:
-        mail = self._mail
-        while mail:
-            function, args = mail[0]
+        """Do what other threads have posted, so much of it in one turn of the loop that nothing else has to wait for long."""
+        for _ in range(MAIL_PER_TURN):
+            with self._mail_lock:
+                if not self._mail:
+                    self._mail_announced = False
+                    return
+                function, args = self._mail.popleft()
             try:
                 function(*args)
-            finally:
-                mail.popleft()
+            except Exception:
+                logger.exception("what another thread asked for failed")
+        asyncio.get_running_loop().call_soon(self._read_mail)
 
     # Calling handlers
 
@@ -309,16 +332,16 @@ class Server(Emits):
         """Call a handler with a socket and its arguments; a plain function runs in a thread, those of one socket one after another."""
         converted = handler.convert(list(args))
         if handler.is_async:
-            return await cast("Awaitable[object]", handler.function(socket, *converted))
+            return await handler.call(socket, *converted)
         async with socket.thread_turn:
             return await self.tasks.in_thread(handler.function, socket, *converted)
 
     def report(self, error: Exception, socket: Socket | None, where: str) -> None:
         """Log an error of a handler, with its traceback if it is not the client's, and tell the hooks."""
         if isinstance(error, ArgumentsInvalid):
-            logger.info("%s of %r was refused: %s", where, socket, error)
+            logger.info("%r of %r was refused: %s", where, socket, error)
         else:
-            logger.error("%s of %r failed: %s", where, socket, error, exc_info=error)
+            logger.error("%r of %r failed: %r", where, socket, error, exc_info=error)
         for hook in self._error_hooks:
             try:
                 result = hook(error, socket, where)
@@ -336,10 +359,10 @@ class Server(Emits):
 
     def log_unhandled(self, namespace: Namespace, event: str) -> None:
         """Say once for each name that an event has no handler; Node does not ack it either."""
-        key = (namespace.name, event)
+        key = (namespace.name, event[:100])
         if logger.isEnabledFor(logging.DEBUG) and key not in self._unhandled and len(self._unhandled) < 1000:
             self._unhandled.add(key)
-            logger.debug("no handler for %r in %s: it is ignored, and not acked", event, namespace.name)
+            logger.debug("no handler for %r in %s: it is ignored, and not acked", event[:100], namespace.name)
 
     # ASGI
 
@@ -348,10 +371,9 @@ class Server(Emits):
         if kind == "lifespan":
             await run_lifespan(self, scope, receive, send)
             return
-        if self._loop is None or self._loop.is_closed():
+        if self._phase is Phase.IDLE or self._is_orphaned():
             self.start()
-        assert self._loop is not None
-        current_loop.set(self._loop)
+        current_loop.set(asyncio.get_running_loop())
         if self._is_ours(scope):
             await self._endpoint(scope, receive, send)
         elif self.app is not None:
@@ -368,6 +390,6 @@ class Server(Emits):
         root: str = scope.get("root_path", "")
         own = self.options.path
         # Under a mount some frameworks leave the whole path in place, others cut the root off.
-        if root and path.startswith(root):
-            path = path[len(root) :]
+        if root and path.startswith(root.rstrip("/") + "/"):
+            path = path[len(root.rstrip("/")) :]
         return path.startswith(own) and (len(path) == len(own) or path[len(own)] == "/")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from mizzen.errors import ConnectionClosed, LocalProtocolError
 from mizzen.ports import Target
 from mizzen.protocol.encoded import Encoded
-from mizzen.protocol.packet import ACK, DISCONNECT, Packet
+from mizzen.protocol.packet import DISCONNECT, Packet
 from mizzen.server.acks import Reply
 from mizzen.server.emits import Emits, Rooms, check_event, flatten
 from mizzen.server.gone import Gone
@@ -52,6 +52,7 @@ class Socket(Emits):
         "__weakref__",
         "_acks",
         "_auth",
+        "_handshake",
         "_held",
         "_leaving",
         "_multiplexer",
@@ -75,6 +76,7 @@ class Socket(Emits):
         self.state: SocketState = CONNECTING
         self._multiplexer = multiplexer
         self._auth = auth
+        self._handshake: Handshake | None = None
         # What is for this socket before its CONNECT packet is written; None from then on.
         self._held: list[Encoded] | None = []
         self._acks: dict[int, AckWaiter] = {}
@@ -97,7 +99,9 @@ class Socket(Emits):
     @property
     def handshake(self) -> Handshake:
         """What the client sent when it connected: headers, query, address, and `auth` of this namespace."""
-        return self._multiplexer.connection.handshake.with_auth(self._auth)
+        if self._handshake is None:
+            self._handshake = self._multiplexer.connection.handshake.with_auth(self._auth)
+        return self._handshake
 
     @property
     def transport(self) -> str:
@@ -166,9 +170,7 @@ class Socket(Emits):
         if self.state is GONE:
             assert self.reason is not None
             raise ConnectionClosed(f"socket {self.id} is gone: {self.reason}", self.reason)
-        limit = namespace.server.options.max_pending_acks
-        if len(self._acks) >= limit:
-            raise LocalProtocolError(f"{limit} acks of socket {self.id} are awaited already (max_pending_acks); give `call` a timeout")
+        self.check_acks()
         id = namespace.next_id()
         encoded = namespace.server.codec.encode_event(namespace.name, (event, *args), id)
         self._acks[id] = reply
@@ -195,9 +197,11 @@ class Socket(Emits):
         self.namespace.server.post(self._disconnect, close)
 
     def _disconnect(self, close: bool) -> None:
+        if self.state is GONE:
+            return
         if close:
             self._multiplexer.disconnect_all()
-        elif self.state is not GONE:
+        else:
             self.say_goodbye()
 
     # What the multiplexer, the adapter and the operator call
@@ -228,10 +232,12 @@ class Socket(Emits):
                 connection.write(encoded)
 
     def say_goodbye(self) -> None:
-        """Disconnect from this side."""
-        if self.state is CONNECTED:
-            namespace = self.namespace
-            self.write(namespace.server.codec.encode(Packet(DISCONNECT, namespace.name)))
+        """Disconnect from this side; a client that is still connecting is refused."""
+        if self.state is CONNECTING:
+            self._multiplexer.dismiss(self, "The server disconnected the socket while it connected", None)
+            return
+        namespace = self.namespace
+        self.write(namespace.server.codec.encode(Packet(DISCONNECT, namespace.name)))
         self._multiplexer.part(self, Reason.SERVER_NAMESPACE_DISCONNECT)
 
     def end(self, reason: Reason) -> None:
@@ -247,6 +253,12 @@ class Socket(Emits):
             waiter.gone(self, reason)
         if self._leaving is not None:
             self._leaving.happen()
+
+    def check_acks(self) -> None:
+        """Raise LocalProtocolError when as many acks are awaited as may be."""
+        limit = self.namespace.server.options.max_pending_acks
+        if len(self._acks) >= limit:
+            raise LocalProtocolError(f"{limit} acks of socket {self.id} are awaited already (max_pending_acks); give `call` a timeout")
 
     def expect(self, id: int, waiter: AckWaiter) -> None:
         """Have `waiter` told of the ack `id`."""
@@ -272,6 +284,6 @@ class Socket(Emits):
 
     def ack(self, id: int, result: object) -> None:
         """Send an ack: None is none, a tuple several arguments, anything else one. Raises TypeError for what cannot be encoded."""
-        args = () if result is None else cast("tuple[JSON, ...]", result if isinstance(result, tuple) else (result,))
         namespace = self.namespace
-        self.write(namespace.server.codec.encode(Packet(ACK, namespace.name, args, id)))
+        args = cast("tuple[JSON, ...]", result) if isinstance(result, tuple) else () if result is None else (result,)
+        self.write(namespace.server.codec.encode_ack(namespace.name, args, id))

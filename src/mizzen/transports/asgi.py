@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, cast
@@ -13,7 +14,7 @@ from mizzen.transports.gate import Admission, Fault, Gate, Headers, Refusal
 from mizzen.transports.native import WIRE, NativeTransport, WebSocketProtocol
 from mizzen.transports.polling import NOOP_INTERVAL, PollingTransport
 from mizzen.transports.websocket import NORMAL_CLOSURE, WebSocketTransport
-from mizzen.types import Handshake, Receive, Scope, Send
+from mizzen.types import Handshake, Reason, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from mizzen.options import ServerOptions
@@ -73,7 +74,11 @@ class Endpoint:
             return
         body, content_type = payload
         headers = [(b"content-type", content_type.encode("ascii")), (b"cache-control", b"no-store"), *self._gate.cors_headers(handshake)]
-        await _respond(send, 200, headers if more is None else headers + more, body)
+        try:
+            await _respond(send, 200, headers if more is None else headers + more, body)
+        except BaseException:
+            session.lost(Reason.TRANSPORT_ERROR, "the answer to a poll could not be sent")
+            raise
 
     async def _post(self, handshake: Handshake, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
         transport = session.transport
@@ -105,9 +110,12 @@ class Endpoint:
             transport = self._transport(scope, admission.session, send, admission)
             await self._upgrade(admission.session, transport, receive, send)
             return
+        await send(accept)
+        if not self._sessions.accepting:  # it began to close meanwhile
+            await send({"type": "websocket.close", "code": NORMAL_CLOSURE})
+            return
         session = self._sessions.create(handshake, admission.eio, Link.WEBSOCKET)
         transport = self._transport(scope, session, send, admission)
-        await send(accept)
         session.start(transport)
         await transport.serve(receive)
 
@@ -126,7 +134,12 @@ class Endpoint:
         polling = session.transport
         assert isinstance(polling, PollingTransport)
         limit = asyncio.timeout(self._options.upgrade_timeout)
-        session.probe(lambda: limit.reschedule(0))
+
+        def cancel() -> None:
+            with contextlib.suppress(RuntimeError):  # its time is up in this very turn of the loop
+                limit.reschedule(0)
+
+        session.probe(cancel)
         upgraded = False
         try:
             async with limit:

@@ -93,8 +93,8 @@ class Gate:
         if allowed == "*":
             return True
         if callable(allowed):
-            return allowed(origin)
-        return origin in allowed
+            return allowed(origin) is True
+        return origin.lower() in allowed
 
     def cors_headers(self, handshake: Handshake) -> Headers:
         """Give the CORS headers of an answer; none for the own host and without Origin."""

@@ -47,11 +47,11 @@ class PollingTransport:
 
     @property
     def writable(self) -> bool:
-        return self._waiting is not None
+        return self._waiting is not None and not self._waiting.done()
 
     def flush(self, out: list[Encoded]) -> bool:
         """Answer the GET that waits, with everything."""
-        if self._waiting is None:
+        if not self.writable:
             return False
         self._answer(out)
         return True

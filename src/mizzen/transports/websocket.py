@@ -99,11 +99,13 @@ class WebSocketTransport:
         try:
             await self._write(loop)
         except asyncio.CancelledError:
+            self._task = None
             self._session.lost(Reason.TRANSPORT_CLOSE, "the ASGI server cancelled the connection")
             if not self._given_up or task.uncancel() > 0:
                 raise
         except Exception as error:
             # A server tells of a vanished peer by an exception of its own kind.
+            self._task = None
             self._session.lost(Reason.TRANSPORT_CLOSE, str(error) or type(error).__name__)
         finally:
             self._task = None
@@ -166,5 +168,7 @@ class WebSocketTransport:
                     return
         except RemoteProtocolError as error:
             session.lost(error.reason, str(error))
-            return
-        session.lost(Reason.TRANSPORT_CLOSE)
+        except Exception as error:
+            session.lost(Reason.TRANSPORT_ERROR, f"reading failed: {error!r}")
+        else:
+            session.lost(Reason.TRANSPORT_CLOSE)
