@@ -7,7 +7,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import uvicorn
@@ -16,28 +16,31 @@ from websockets.asyncio.client import connect as open_websocket
 
 from mizzen.types import ASGIApp
 
+NATIVE = "mizzen.transports.native:WebSocketProtocol"
+
 WITHIN = 10.0
 """Seconds that anything expected may take; far more than it does, so that a slow machine fails nothing."""
 
 
 @asynccontextmanager
-async def serve(
-    app: ASGIApp, *, lifespan: str = "auto", family: socket.AddressFamily = socket.AF_INET, port: int = 0
-) -> AsyncIterator[str]:
-    """Serve an app with uvicorn in this loop, on a loopback port that the system chose; give its URL."""
-    host = "127.0.0.1" if family == socket.AF_INET else "::1"
-    with socket.socket(family) as listener:
+async def serve(app: ASGIApp, *, native: bool = False, lifespan: Literal["auto", "on", "off"] = "auto") -> AsyncIterator[str]:
+    """Serve an app with uvicorn in this loop, on a loopback port that the system chose; give its URL.
+
+    WebSockets come by ASGI events, or with `native` by Mizzen's own protocol class.
+    """
+    with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
+        listener.bind(("127.0.0.1", 0))
         config = uvicorn.Config(
             app,
             log_config=None,
             access_log=False,
+            ws=NATIVE if native else "auto",
             lifespan=lifespan,
             ws_ping_interval=None,
             ws_per_message_deflate=False,
             timeout_graceful_shutdown=2,
-        )  # pyright: ignore[reportArgumentType]
+        )
         server = uvicorn.Server(config)
         task = asyncio.create_task(server._serve([listener]))  # without uvicorn's signal handlers, which are the test runner's
         async with asyncio.timeout(WITHIN):
@@ -45,7 +48,7 @@ async def serve(
                 assert not task.done(), "the server did not start"
                 await asyncio.sleep(0)
         try:
-            yield f"http://{host}:{listener.getsockname()[1]}" if family == socket.AF_INET else f"http://[::1]:{listener.getsockname()[1]}"
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
             await task

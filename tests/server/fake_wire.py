@@ -42,7 +42,7 @@ class FakeWire:
             "subprotocols": [],
             "extensions": {"websocket.http.response": {}},
         }
-        self.task: asyncio.Task[None] = asyncio.ensure_future(app(scope, self._receive, self._send))  # pyright: ignore[reportAttributeAccessIssue]
+        self.task: asyncio.Task[None] = asyncio.ensure_future(app(scope, self._receive, self._send))
         self.task.add_done_callback(lambda _: self._outgoing.put_nowait(None))
 
     async def _receive(self) -> Message:

@@ -16,7 +16,7 @@ from mizzen.options import ServerOptions
 from mizzen.protocol.encoded import Encoded
 from mizzen.protocol.engine import CLOSE_PACKET, NOOP_PACKET, PING_PACKET, PONG_PACKET, Due, Link, State
 from mizzen.server.connection import Connection
-from mizzen.server.sessions import DRAIN_TIME, Sessions
+from mizzen.server.sessions import DRAIN_TIME, STALL_TIME, Sessions
 from mizzen.types import Handshake, Reason
 from tests.support import FakeClock
 
@@ -537,7 +537,7 @@ def test_an_upgrade_that_comes_after_the_end_is_refused(world: World, closing: b
     with pytest.raises(LocalProtocolError):
         connection.upgraded(websocket)
     connection.probe_lost()
-    assert connection.transport is polling
+    assert (connection.transport is polling) is closing
 
 
 def test_the_end_cancels_the_probe_once_and_a_finished_probe_is_not_cancelled(world: World) -> None:
@@ -944,8 +944,8 @@ def test_while_reading_is_paused_there_is_no_heartbeat(world: World, eio: int) -
     world.clock.advance(10)
     connection.pause()
     assert connection.paused
-    assert world.clock.timers == 0
-    world.clock.advance(10_000)
+    assert not any(len(each) for each in world.sessions.heartbeats.values())
+    world.clock.advance(STALL_TIME - 1)
     assert (connection.gone, transport.sent) == (False, [])
     connection.resume()
     assert not connection.paused
@@ -954,6 +954,19 @@ def test_while_reading_is_paused_there_is_no_heartbeat(world: World, eio: int) -
     assert (connection.gone, transport.sent) == (False, [])
     world.clock.advance(0.25)
     assert (transport.sent == [PING_PACKET]) if eio == 4 else connection.gone
+
+
+def test_a_pause_in_which_no_handler_ends_is_not_for_ever(world: World) -> None:
+    connection, _ = world.socket()
+    connection.pause()
+    world.clock.advance(STALL_TIME - 1)
+    connection.progressed()
+    world.clock.advance(STALL_TIME - 1)
+    assert not connection.gone
+    world.clock.advance(1)
+    assert connection.gone
+    assert [reason for reason, _ in world.ends(connection)] == [Reason.TRANSPORT_ERROR]
+    world.check_nothing_is_left()
 
 
 def test_a_pause_while_a_pong_is_awaited_gives_it_its_time_anew(world: World) -> None:
@@ -974,7 +987,7 @@ def test_a_heartbeat_in_the_payload_that_made_reading_stop_does_not_start_the_cl
     connection, _ = world.polling(eio)
     connection.pause()
     connection.receive(heartbeat)  # packets of one POST are taken together
-    world.clock.advance(10_000)
+    world.clock.advance(STALL_TIME - 1)
     assert not connection.gone
     connection.resume()
     assert sum(map(len, {id(deadlines): deadlines for deadlines in world.sessions.heartbeats.values()}.values())) == 1

@@ -48,7 +48,7 @@ class JSONCodec:
         kind = packet.type
         if kind is EVENT:
             return self.encode_event(packet.nsp, packet.data, packet.id)
-        if kind is ACK and packet.id is not None:
+        if kind is ACK:
             return self.encode_ack(packet.nsp, packet.data, packet.id)
         payload = b"" if packet.data is None or kind is DISCONNECT else dumps(packet.data)
         return Encoded(_header(f"4{kind:d}", packet.nsp, None, ()) + payload)
@@ -61,11 +61,11 @@ class JSONCodec:
             return Encoded(b"42" + data)
         return Encoded(_header("45" if attachments else "42", nsp, id, attachments) + data, attachments)
 
-    def encode_ack(self, nsp: str, args: Sequence[JSON], id: int) -> Encoded:
+    def encode_ack(self, nsp: str, args: Sequence[JSON], id: int | None) -> Encoded:
         """Encode the answer to an event of this id; raises `TypeError` for arguments that cannot be sent."""
         attachments: list[bytes] = []
         data = dumps(args, attachments)
-        if nsp == "/" and not attachments:
+        if nsp == "/" and id is not None and not attachments:
             return Encoded(b"43%d%b" % (id, data))
         return Encoded(_header("46" if attachments else "43", nsp, id, attachments) + data, attachments)
 

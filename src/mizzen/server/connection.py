@@ -165,8 +165,17 @@ class Connection:
         self.paused = True
         self.transport.pause_reading()
         self.engine.suspend()
+        self.sessions.stalled.arm(self)
         if self._heartbeat is not None:
             self._heartbeat.disarm(self)
+
+    def progressed(self) -> None:
+        """Take notice that a handler has ended while reading is stopped, so that it may still go on."""
+        self.sessions.stalled.arm(self)
+
+    def stall(self) -> None:
+        """End the session: none of its handlers ends, perhaps because each waits for an ack that lies unread behind what they hold up."""
+        self.lost(Reason.TRANSPORT_ERROR, "none of its handlers ended for too long, and more waits for them than may")
 
     def resume(self) -> None:
         """Read on."""
@@ -337,6 +346,7 @@ class Connection:
     def _wake_reader(self) -> None:
         if self.paused:
             self.paused = False
+            self.sessions.stalled.disarm(self)
             self.transport.resume_reading()
         if self._resumed is not None:
             self._resumed.set()

@@ -149,7 +149,7 @@ class Multiplexer:
         if not self.server.dispatching:
             self._refuse(name, "Server is shutting down", None)
             return
-        if self.running >= self.server.options.max_handlers:
+        if self.running >= self.server.options.max_handlers and namespace.has_lifecycle:
             self._refuse(name, "Too many handlers are running for this connection", None)
             return
         socket = Socket(namespace, self, self._new_id(name), auth)
@@ -337,6 +337,8 @@ class Multiplexer:
 
     def _finished(self) -> None:
         self.running -= 1
+        if self.connection.paused:
+            self.connection.progressed()
         if self.inbox:
             self._drain_later()
 

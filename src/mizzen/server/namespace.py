@@ -68,6 +68,11 @@ class Namespace(Emits):
         self.middleware = (*self.middleware, signature)
         return middleware
 
+    @property
+    def has_lifecycle(self) -> bool:
+        """Whether joining or leaving it runs handlers."""
+        return bool(self.middleware) or "connect" in self.handlers or "disconnect" in self.handlers
+
     def _operator(self) -> Operator:
         return Operator(self, Target())
 

@@ -41,6 +41,9 @@ EventLoop = asyncio.AbstractEventLoop
 _running: weakref.WeakSet[Server] = weakref.WeakSet()
 
 
+POLL_TIME = 0.3
+"""Seconds that clients have, when the server closes, to poll for the close packet."""
+
 MAIL_PER_TURN = 1_000
 """Calls from other threads that are done in one turn of the loop."""
 
@@ -270,7 +273,8 @@ class Server(Emits):
             await self.tasks.wait(grace - min(2.0, grace / 4))
             for connection in list(self.sessions.connections.values()):
                 connection.close(Reason.SERVER_SHUTTING_DOWN)
-            await asyncio.sleep(0)  # the flusher's turn
+            # Polling clients that come back at once are told; those that do not have nothing to wait for but the close packet.
+            await self.sessions.emptied(min(POLL_TIME, end - loop.time()))
             self.sessions.forget_idle()
             if not await self.tasks.wait(end - loop.time()):
                 logger.warning("%d handlers did not end within the grace time and were cancelled", len(self.tasks))

@@ -22,6 +22,10 @@ DRAIN_TIME = 30.0
 """Seconds that a closing session waits for a poll to hand out what is left; as engine.io does."""
 
 
+STALL_TIME = 600.0
+"""Seconds that a connection whose reading is stopped may go without any of its handlers ending."""
+
+
 class Loop(Clock, Protocol):
     """What sessions need of the event loop."""
 
@@ -53,6 +57,7 @@ class Sessions:
             Due.EXTENSION: waits_for_pong,
             Due.SILENCE: Deadlines(loop, interval + timeout, Connection.overdue),
         }
+        self.stalled: Deadlines[Connection] = Deadlines(loop, STALL_TIME, Connection.stall)
         self.draining: Deadlines[Connection] = Deadlines(loop, DRAIN_TIME, self._drained)
         self._accept = accept
         self.shut_down: Callable[[], None] = shut_down or self.end_all

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
+from enum import Enum
 from typing import TYPE_CHECKING, Final, cast
 
 from mizzen.errors import LocalProtocolError
 from mizzen.protocol.engine import PROBE_PING, PROBE_PONG, Link
-from mizzen.transports.gate import Admission, Fault, Gate, Headers, Refusal
+from mizzen.protocol.engine_packet import UPGRADE
+from mizzen.transports.gate import Admission, Gate, Headers, Refusal
 from mizzen.transports.native import WIRE, NativeTransport, WebSocketProtocol
 from mizzen.transports.polling import NOOP_INTERVAL, PollingTransport
 from mizzen.transports.websocket import NORMAL_CLOSURE, WebSocketTransport
@@ -21,6 +23,14 @@ if TYPE_CHECKING:
     from mizzen.ports import Session, SessionStore, Transport
 
 logger: Final = logging.getLogger("mizzen.server")
+
+
+class Probe(Enum):
+    """What becomes of a WebSocket that a polling session may move to; LEFT: its client has closed it."""
+
+    UPGRADED = "upgraded"
+    FAILED = "failed"
+    LEFT = "left"
 
 
 class Endpoint:
@@ -47,7 +57,7 @@ class Endpoint:
             if method == "OPTIONS":
                 await _respond(send, 204, self._gate.preflight_headers(handshake))
                 return
-            admission = self._gate.admit(handshake, _polling_or_unknown(handshake), method)
+            admission = self._gate.admit(handshake, method, websocket=False)
             if admission.session is None:
                 await self._open_polling(handshake, admission, receive, send)
             elif method == "GET":
@@ -85,6 +95,8 @@ class Endpoint:
         assert isinstance(transport, PollingTransport)
         fits = await transport.post(scope, receive, self._options.max_payload)
         headers = self._gate.cors_headers(handshake)
+        if fits is None:
+            return  # there is nobody to answer any more
         if fits:
             # "text/html is required instead of text/plain to avoid an unwanted download dialog" in old browsers
             await _respond(send, 200, [(b"content-type", b"text/html"), *headers], b"ok")
@@ -98,7 +110,7 @@ class Endpoint:
         await receive()  # websocket.connect
         try:
             self._gate.check_origin(handshake)
-            admission = self._gate.admit(handshake, "websocket", "GET")
+            admission = self._gate.admit(handshake, "GET", websocket=True)
             if admission.session is None:
                 await self._gate.ask_application(handshake)
         except Refusal as refusal:
@@ -112,7 +124,7 @@ class Endpoint:
             return
         await send(accept)
         if not self._sessions.accepting:  # it began to close meanwhile
-            await send({"type": "websocket.close", "code": NORMAL_CLOSURE})
+            await _close(send)
             return
         session = self._sessions.create(handshake, admission.eio, Link.WEBSOCKET)
         transport = self._transport(scope, session, send, admission)
@@ -129,7 +141,7 @@ class Endpoint:
         if not session.upgradable or not self._options.allow_upgrades:
             # A probe for a session that is probing or on WebSocket already touches nothing, nor does it overtake what the first is told.
             await asyncio.sleep(NOOP_INTERVAL)
-            await send({"type": "websocket.close", "code": NORMAL_CLOSURE})
+            await _close(send)
             return
         polling = session.transport
         assert isinstance(polling, PollingTransport)
@@ -140,36 +152,37 @@ class Endpoint:
                 limit.reschedule(0)
 
         session.probe(cancel)
-        upgraded = False
+        outcome = Probe.FAILED
         try:
             async with limit:
-                upgraded = await self._probe(session, polling, transport, receive, send)
+                outcome = await self._probe(session, polling, transport, receive, send)
         except TimeoutError:
             logger.debug("the upgrade of connection %s was not finished in time", session.sid)
         finally:
-            if not upgraded:
+            if outcome is not Probe.UPGRADED:
                 session.probe_lost()
-        if upgraded:
+        if outcome is Probe.UPGRADED:
             await transport.serve(receive)
-        else:
-            await send({"type": "websocket.close", "code": NORMAL_CLOSURE})
+        elif outcome is Probe.FAILED:
+            await _close(send)
 
-    async def _probe(self, session: Session, polling: PollingTransport, transport: Transport, receive: Receive, send: Send) -> bool:
-        """Answer the probe and wait for the upgrade packet; say whether the session has moved."""
-        event = await receive()
-        if event.get("text") != PROBE_PING:
-            return False
-        await send({"type": "websocket.send", "text": PROBE_PONG})
-        polling.probed()
-        event = await receive()
-        if event.get("text") != "5":
-            return False
+    async def _probe(self, session: Session, polling: PollingTransport, transport: Transport, receive: Receive, send: Send) -> Probe:
+        """Answer the probe and wait for the upgrade packet; say what has become of it."""
+        for expected in (PROBE_PING, UPGRADE):
+            event = await receive()
+            if event["type"] == "websocket.disconnect":
+                return Probe.LEFT
+            if event.get("text") != expected:
+                return Probe.FAILED
+            if expected is PROBE_PING:
+                await send({"type": "websocket.send", "text": PROBE_PONG})
+                polling.probed()
         try:
             session.upgraded(transport)
         except LocalProtocolError:
-            return False  # the session ended meanwhile
+            return Probe.FAILED  # the session ended meanwhile
         polling.left()
-        return True
+        return Probe.UPGRADED
 
     async def _deny(self, scope: Scope, send: Send, refusal: Refusal) -> None:
         """Refuse before the upgrade: engine.io answers 400 with the message, whatever the fault."""
@@ -185,15 +198,13 @@ class Endpoint:
         await asyncio.sleep(0)
 
 
-def _polling_or_unknown(handshake: Handshake) -> str:
-    # A plain HTTP request that asks for a WebSocket is not one: engine.io calls that a bad request.
-    if handshake.query.get("transport") == "websocket":
-        raise Refusal(Fault.BAD_REQUEST)
-    return "polling"
-
-
 async def _respond(send: Send, status: int, headers: Headers, body: bytes = b"") -> None:
     if status != 204:
         headers = [*headers, (b"content-length", str(len(body)).encode("ascii"))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+async def _close(send: Send) -> None:
+    with contextlib.suppress(OSError):  # the client has gone meanwhile (ASGI specification 2.4)
+        await send({"type": "websocket.close", "code": NORMAL_CLOSURE})

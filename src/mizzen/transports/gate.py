@@ -127,27 +127,29 @@ class Gate:
             headers.append((b"access-control-max-age", str(self._options.cors_max_age).encode("ascii")))
         return headers
 
-    def admit(self, handshake: Handshake, transport: str, method: str) -> Admission:
-        """Check the query and the method; raise Refusal where they do not fit."""
+    def admit(self, handshake: Handshake, method: str, *, websocket: bool) -> Admission:
+        """Check the query and the method, of a WebSocket handshake or of a plain request; raise Refusal where they do not fit."""
         query = handshake.query
-        if query.get("transport") != transport or transport not in self._options.transports:
+        transport = query.get("transport")
+        if transport not in self._options.transports or (websocket and transport != "websocket"):
             raise Refusal(Fault.TRANSPORT_UNKNOWN)
         sid = query.get("sid")
-        if sid is None:
-            if method != "GET":
-                raise Refusal(Fault.BAD_HANDSHAKE_METHOD)
-            eio = self._protocol(query)
+        session = None
+        if sid is not None:
+            session = self._sessions.get(sid)
+            if session is None:
+                raise Refusal(Fault.SESSION_UNKNOWN)
+        elif method != "GET":
+            raise Refusal(Fault.BAD_HANDSHAKE_METHOD)
+        if transport == "websocket" and not websocket:
+            raise Refusal(Fault.BAD_REQUEST)
+        eio = self._protocol(query)
+        if session is None:
             if not self._sessions.accepting:
                 raise Refusal(Fault.SHUTTING_DOWN)
-            return Admission(eio, None, "b64" in query)
-        session = self._sessions.get(sid)
-        if session is None:
-            raise Refusal(Fault.SESSION_UNKNOWN)
-        if self._protocol(query) != session.eio:
+        elif eio != session.eio or not (websocket or (session.transport.name == "polling" and method in ("GET", "POST"))):
             raise Refusal(Fault.BAD_REQUEST)
-        if transport == "polling" and (session.transport.name != "polling" or method not in ("GET", "POST")):
-            raise Refusal(Fault.BAD_REQUEST)
-        return Admission(session.eio, session, "b64" in query)
+        return Admission(eio, session, "b64" in query)
 
     def _protocol(self, query: Mapping[str, str]) -> int:
         eio = query.get("EIO")

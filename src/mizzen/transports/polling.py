@@ -135,8 +135,11 @@ class PollingTransport:
                 if session.transport is self:
                     session.lost(Reason.TRANSPORT_ERROR, "the poll was cut off")
 
-    async def post(self, scope: Scope, receive: Receive, max_payload: int) -> bool:
-        """Take the packets of a POST; False when the body is larger than `max_payload` bytes. Raises Refusal."""
+    async def post(self, scope: Scope, receive: Receive, max_payload: int) -> bool | None:
+        """Take the packets of a POST; False when the body is larger than `max_payload` bytes, None when the client has gone away.
+
+        Raises Refusal.
+        """
         session = self._session
         if self._posting:
             session.lost(Reason.TRANSPORT_ERROR, "two posts at once")
@@ -164,7 +167,7 @@ class PollingTransport:
             return True
         except _PostCutOff:
             session.lost(Reason.TRANSPORT_ERROR, "the post was cut off")
-            return True
+            return None
         finally:
             self._posting = False
 
@@ -173,7 +176,6 @@ class PollingTransport:
         try:
             packets = decode_payload(body, session.eio, binary)
         except RemoteProtocolError as error:
-            logger.info("connection %s from %s closed: %s", session.sid, session.handshake.address, error)
             session.lost(error.reason, str(error))
             raise Refusal(Fault.BAD_REQUEST) from None
         for packet in packets:

@@ -161,9 +161,10 @@ class WebSocketTransport:
                     self._code = MESSAGE_TOO_BIG
                     session.lost(Reason.TRANSPORT_ERROR, f"a message of more than max_payload ({limit}) bytes")
                     return
-                receive_packet(packet)
                 if session.paused:
+                    # Here and not before reading: so one receive is always under way, which a client that goes makes known.
                     await session.readable()
+                receive_packet(packet)
                 if self._ended:
                     return
         except RemoteProtocolError as error:
