@@ -257,7 +257,7 @@ class TestSeveralHandlers:
             assert await wire.ask("x") == ack
             await synced(wire)  # one ack only
             await until(lambda: len(ran) == len(results))
-            assert multiplexer_of(io).running == 0
+            await until(lambda: multiplexer_of(io).running == 0)
 
 
 class TestArguments:
