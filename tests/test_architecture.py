@@ -1,9 +1,9 @@
 """Who may import whom.
 
-    errors · types · options · signatures ◄─ protocol ◄─ ports ◄─┬─ server     ◄─ virtual, cli, fastapi
-                                                                 ├─ adapters    never import server
-                                                                 ├─ transports  know connections through ports
-                                                                 └─ client      never imports server, nor server it
+    errors · types · options · annotations · signatures ◄─ protocol ◄─ ports ◄─┬─ server     ◄─ virtual, cli, fastapi
+                                                                               ├─ adapters    never import server
+                                                                               ├─ transports  know connections through ports
+                                                                               └─ client      never imports server, nor server it
 
 `server/server.py` is the composition root: it alone joins adapters, transports and socket requests to the server.
 """
@@ -22,12 +22,13 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parent.parent / "src"
 
-BASE = {"mizzen.errors", "mizzen.types", "mizzen.options", "mizzen.signatures"}
+BASE = {"mizzen.errors", "mizzen.types", "mizzen.options", "mizzen.annotations", "mizzen.signatures"}
 CORE = {*BASE, "mizzen.protocol", "mizzen.ports"}
 ARROWS: Mapping[str, set[str]] = {
     "mizzen.errors": BASE,
     "mizzen.types": BASE,
     "mizzen.options": BASE,
+    "mizzen.annotations": BASE,
     "mizzen.signatures": BASE,
     "mizzen.protocol": {*BASE, "mizzen.protocol"},
     "mizzen.ports": CORE,
@@ -56,7 +57,7 @@ CORE_DEPENDENCIES = {"click", "msgspec", "orjson", "rich", "uvicorn", "websocket
 ONLY_IN: Mapping[str, set[str]] = {
     "fastapi": {"mizzen.fastapi"},
     "starlette": {"mizzen.fastapi"},
-    "pydantic": {"mizzen.fastapi", "mizzen.signatures"},  # the latter only once a handler's annotation is a pydantic model
+    "pydantic": {"mizzen.fastapi", "mizzen.annotations"},  # the latter only once a handler's annotation is a pydantic model
     "uvicorn": {"mizzen.cli", "mizzen.transports.native"},
     "click": {"mizzen.cli"},
     "rich": {"mizzen.cli"},
@@ -275,7 +276,7 @@ def test_a_right_arrow_passes(module: str, source: str):
     [
         ("mizzen.server.new", "import starlette.requests"),
         ("mizzen.virtual.new", "from fastapi import FastAPI"),
-        ("mizzen.signatures", "import pydantic"),
+        ("mizzen.annotations", "import pydantic"),
         ("mizzen.server.new", "import rich"),
         ("mizzen.adapters.new", "import redis.asyncio"),
     ],

@@ -22,8 +22,9 @@ import typing_extensions
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mizzen.annotations import MAX_DETAILS
 from mizzen.errors import ArgumentsInvalid, RemoteError
-from mizzen.signatures import MAX_DETAILS, Signature, compile_signature, error_ack, parse_error_ack
+from mizzen.signatures import Signature, compile_signature, error_ack, parse_error_ack
 from mizzen.types import JSON, Reason
 
 if TYPE_CHECKING:

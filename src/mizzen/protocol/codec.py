@@ -37,6 +37,7 @@ MAX_ID: Final = 2**53
 """Integers beyond it are not exact in JavaScript, so no peer counts that far."""
 
 _TYPES: Final = {str(int(type_)): type_ for type_ in PacketType}
+_QUICK: Final = {"2": EVENT, "3": ACK}
 _DEAD: Final = -1
 
 
@@ -106,20 +107,20 @@ class Decoder:
         Raises `RemoteProtocolError` with `Reason.FORCED_CLOSE`, and nothing else, for what breaks the protocol.
         """
         try:
+            if message.__class__ is str and not self._missing:
+                # Nearly every message is an event or an ack of the main namespace: before its "[" stands at most an id.
+                start = message.find("[", 1, MAX_DIGITS + 1)
+                kind = _QUICK.get(message[0]) if start > 0 else None
+                if kind is not None:
+                    digits = message[1:start]
+                    if not digits:
+                        return _checked(Packet(kind, "/", loads(message[1:])))
+                    if digits.isdecimal() and digits.isascii():
+                        return _checked(Packet(kind, "/", loads(message[start:]), int(digits)))
             if not isinstance(message, str):
                 return self._feed_attachment(message)
             if self._missing:
                 raise _refused("text while binary attachments were missing" if self._missing > 0 else "a message after an error")
-            # Nearly every message is an event or an ack of the main namespace: its header is at most an id before "[".
-            kind = message[:1]
-            if kind == "2" or kind == "3":
-                start = message.find("[")
-                digits = message[1:start]
-                if not digits:
-                    packet = Packet(EVENT if kind == "2" else ACK, "/", loads(message[1:]))
-                    return _checked(packet)
-                if start > 0 and len(digits) < MAX_DIGITS and digits.isdecimal() and digits.isascii():
-                    return _checked(Packet(EVENT if kind == "2" else ACK, "/", loads(message[start:]), int(digits)))
             return self._feed_text(message)
         except RemoteProtocolError:
             self._missing = _DEAD

@@ -237,13 +237,15 @@ class Connection:
         if engine.out and transport.flush(engine.out):
             engine.out = []
             self.unsent = self.held
-        if self.unsent + transport.buffered > self.sessions.options.max_buffer and self._overflows():
+        waits = engine.out or transport.sending
+        if (waits or self.held) and self._overflows():
             self.lost(Reason.TRANSPORT_ERROR, "slow consumer")
-        elif engine.state is CLOSING and not engine.out and not transport.sending:
+        elif waits:
+            pass
+        elif engine.state is CLOSING:
             engine.transition(Event.DRAINED)
             self._gone(None, CLOSE_PACKET)
-
-        elif self._drained is not None and not engine.out and not transport.sending:
+        elif self._drained is not None:
             self._wake_drained()
 
     async def drained(self) -> None:
@@ -259,9 +261,12 @@ class Connection:
             self._drained = None
 
     def _overflows(self) -> bool:
+        limit = self.sessions.options.max_buffer
+        if self.unsent + self.transport.buffered <= limit:
+            return False
         # One whole message always fits, so only what waits besides the largest one counts.
         largest = max([self._largest_held, *[encoded.size for encoded in self.engine.out]])
-        return self.unsent + self.transport.buffered - largest > self.sessions.options.max_buffer
+        return self.unsent + self.transport.buffered - largest > limit
 
     # Upgrade
 
