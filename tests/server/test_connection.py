@@ -1060,3 +1060,14 @@ def test_the_extension_and_the_timeout_are_of_one_length_and_one_queue(world: Wo
         Due.EXTENSION: 20,
         Due.SILENCE: 45,
     }
+
+
+def test_what_timers_are_late_does_not_add_up(world: World) -> None:
+    connection, transport = world.socket()
+    world.clock.block(25.005)  # the loop wakes 5 ms late
+    world.clock.turn()
+    assert transport.sent == [PING_PACKET]
+    world.clock.advance(20 - 0.006)
+    assert not connection.gone
+    world.clock.advance(0.001)
+    assert connection.gone

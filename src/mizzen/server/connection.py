@@ -365,7 +365,10 @@ class Connection:
         if self.paused:
             return
         deadlines = self.sessions.heartbeats[due]
-        if self._heartbeat is not None and self._heartbeat is not deadlines:
-            self._heartbeat.disarm(self)
+        start = None
+        if self._heartbeat is not None:
+            start = self._heartbeat.passed_at
+            if self._heartbeat is not deadlines:
+                self._heartbeat.disarm(self)
         self._heartbeat = deadlines
-        deadlines.arm(self)
+        deadlines.arm(self, start)

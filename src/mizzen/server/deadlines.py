@@ -12,6 +12,9 @@ logger: Final = logging.getLogger("mizzen.server")
 LATE = 1.0
 """Seconds: a deadline found later than this says that the event loop was blocked, not that the peer was silent."""
 
+TIMER_ERROR = 0.01
+"""Seconds that an event loop's timers may be late without anything being blocked."""
+
 READING_TIME = 0.1
 """Seconds given to the loop to read what came in while it was blocked, before late deadlines are judged."""
 
@@ -38,7 +41,7 @@ class Deadlines(Generic[Owner]):
     `passed(owner)` is called for each that passes, which is thereby disarmed. An owner has at most one; arming again replaces it.
     """
 
-    __slots__ = ("_at", "_clock", "_forgiven", "_judging", "_passed", "_timer", "duration")
+    __slots__ = ("_at", "_clock", "_forgiven", "_judging", "_passed", "_timer", "duration", "passed_at")
 
     def __init__(self, clock: Clock, duration: float, passed: Callable[[Owner], None]) -> None:
         self.duration: float = duration
@@ -48,13 +51,15 @@ class Deadlines(Generic[Owner]):
         self._timer: Timer | None = None
         self._forgiven = False
         self._judging = False
+        # While `passed` runs: when the deadline passed, so that one that follows from it need not inherit what the timer was late.
+        self.passed_at: float | None = None
 
     def __len__(self) -> int:
         return len(self._at)
 
-    def arm(self, owner: Owner) -> None:
-        """Set the owner's deadline anew."""
-        when = self._clock.time() + self.duration
+    def arm(self, owner: Owner, start: float | None = None) -> None:
+        """Set the owner's deadline anew, counting from `start` if given, else from now."""
+        when = (self._clock.time() if start is None else start) + self.duration
         self._at[owner] = when
         self._at.move_to_end(owner)
         if self._timer is None and not self._judging:
@@ -84,8 +89,10 @@ class Deadlines(Generic[Owner]):
                 if when > now:
                     break
                 del self._at[owner]
+                self.passed_at = when if now - when < TIMER_ERROR else now
                 self._passed(owner)
         finally:
             self._judging = False
+            self.passed_at = None
             if self._at:
                 self._timer = self._clock.call_at(next(iter(self._at.values())), self._wake)
