@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO
@@ -22,7 +22,7 @@ from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
-from tests.support import WITHIN, Polling, Wire, join, join_namespace, open_polling
+from tests.support import NATIVE, WITHIN, Polling, Wire, join, join_namespace, open_polling
 
 ROOT = Path(__file__).resolve().parent.parent
 APP = "tests.transports.served:io"
@@ -43,6 +43,8 @@ def uvicorn_command(*more: str) -> list[str]:
 COMMANDS = {
     "uvicorn": uvicorn_command(),
     "uvicorn, h11, sans-IO websockets": uvicorn_command("--http", "h11", "--ws", "websockets-sansio", "--loop", "asyncio"),
+    "uvicorn, native": uvicorn_command("--ws", NATIVE),
+    "uvicorn, h11, native": uvicorn_command("--http", "h11", "--ws", NATIVE, "--loop", "asyncio"),
     "uvicorn, httptools, wsproto": uvicorn_command("--http", "httptools", "--ws", "wsproto"),
     "hypercorn": ["-m", "hypercorn", APP, "--bind", "127.0.0.1:{port}", "--graceful-timeout", "2"],
     "granian": ["-m", "granian", APP, "--interface", "asgi", "--port", "{port}", "--workers-kill-timeout", "3"],
@@ -72,13 +74,13 @@ class Process:
 
 
 @asynccontextmanager
-async def running(server: str) -> AsyncIterator[Process]:
-    """Run the app on a server until the end of the block."""
+async def running(server: str | Sequence[str]) -> AsyncIterator[Process]:
+    """Run the app on a server, or a command of Python's with `{port}` in it, until the end of the block."""
     port = free_port()
     with tempfile.TemporaryFile() as output:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *[argument.format(port=port) for argument in COMMANDS[server]],
+            *[argument.replace("{port}", str(port)) for argument in (COMMANDS[server] if isinstance(server, str) else server)],
             cwd=ROOT,
             env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default"},
             stdout=output,
@@ -225,7 +227,7 @@ async def test_an_asgi_server_carries_everything_and_ends_cleanly(server: str) -
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("server", ["mizzen", "uvicorn"])
+@pytest.mark.parametrize("server", ["mizzen", "uvicorn", "uvicorn, native"])
 async def test_a_signal_ends_the_server_and_clients_of_both_transports_see_it(server: str, how: signal.Signals) -> None:
     async with running(server) as process, open_polling(process.url) as polling, join(process.url) as (wire, _):
         await polling.post("40")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from inspect import iscoroutinefunction
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 from mizzen.errors import OptionsError
 from mizzen.types import ASGIApp, Handshake
@@ -14,6 +15,19 @@ from mizzen.types import ASGIApp, Handshake
 Origins: TypeAlias = Literal["*"] | Collection[str] | Callable[[str], bool] | None
 AllowRequest: TypeAlias = Callable[[Handshake], bool | Awaitable[bool | None] | None]
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
+DEFLATE_THRESHOLD = 1024
+"""Bytes from which on messages are compressed with `per_message_deflate=True`, as in the Node server."""
+
+TRANSPORTS_VARIABLE = "MIZZEN_TRANSPORTS"
+"""The environment variable that says which transports a server offers whose code does not say it."""
+
+
+def default_transports() -> Collection[str]:
+    """Give the transports of a server whose code names none: those of the environment variable, else both."""
+    named = os.environ.get(TRANSPORTS_VARIABLE, "")
+    return tuple(each.strip() for each in named.split(",") if each.strip()) or ("polling", "websocket")
+
+
 RequestsMode: TypeAlias = Literal["auto", "sails", False]
 
 
@@ -59,7 +73,7 @@ class ServerOptions:
     """
 
     path: str = "/socket.io"
-    transports: Collection[str] = ("polling", "websocket")
+    transports: Collection[str] = field(default_factory=default_transports)
     allow_upgrades: bool = True
     allow_eio3: bool = True
     ping_interval: float = 25.0
@@ -82,9 +96,15 @@ class ServerOptions:
     requests_to: ASGIApp | None = None
     max_requests: int | None = None
     max_response: int = 16 * 1024 * 1024
+    request_timeout: float | None = None
+    cancel_on_disconnect: bool = False
     pinned_headers: Collection[str] = ()
+    send_response_headers: bool = True
+    send_status_code: bool = True
+    sails_cookie_path: str | None = "/__getcookie"
     close_grace: float = 10.0
     debug: bool = False
+    per_message_deflate: bool | int = False
 
     def __post_init__(self) -> None:
         if not self.path.startswith("/") or not self.path.strip("/"):
@@ -100,11 +120,21 @@ class ServerOptions:
                 raise OptionsError(f"{name}={value!r}: expected seconds")
             if value == 0 and name != "close_grace":
                 raise OptionsError(f"{name}={value!r}: expected more than 0 seconds")
-        for field in fields(self):
-            if field.name.startswith("max_"):
-                value = getattr(self, field.name)
-                if not (value is None and field.default is None) and (not isinstance(value, int) or value < 1):
-                    raise OptionsError(f"{field.name}={value!r}: expected a whole number, 1 or more")
+        for each in fields(self):
+            if each.name.startswith("max_"):
+                value = getattr(self, each.name)
+                if not (value is None and each.default is None) and (not isinstance(value, int) or value < 1):
+                    raise OptionsError(f"{each.name}={value!r}: expected a whole number, 1 or more")
+        deflate: object = getattr(self, "per_message_deflate")  # noqa: B009 - anything may have been given
+        if deflate is True:
+            object.__setattr__(self, "per_message_deflate", DEFLATE_THRESHOLD)
+        elif deflate is not False and (not isinstance(deflate, int) or deflate < 1):
+            raise OptionsError(f"per_message_deflate={deflate!r}: expected True, False or the bytes from which on messages are compressed")
+        limit = cast("object", self.request_timeout)
+        if limit is not None and not (isinstance(limit, (int, float)) and 0 < limit < float("inf")):
+            raise OptionsError(f"request_timeout={limit!r}: expected more than 0 seconds, or None for no limit")
+        if self.sails_cookie_path is not None and not self.sails_cookie_path.startswith("/"):
+            raise OptionsError(f"sails_cookie_path={self.sails_cookie_path!r}: expected a path such as '/__getcookie', or None for none")
         if self.requests not in ("auto", "sails", False):
             raise OptionsError(f"requests={self.requests!r}: expected 'auto', 'sails' or False")
         if isinstance(self.cors_origins, str) and self.cors_origins != "*":

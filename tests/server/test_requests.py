@@ -7,16 +7,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel
 
-from mizzen import Server, Socket, socket_of
+from mizzen import OptionsError, Server, Socket, socket_of
 from mizzen.fastapi import CurrentSocket
+from mizzen.options import RequestsMode
 from mizzen.types import Receive, Scope, Send
+from mizzen.virtual.dispatch import AnswerRefused
 from tests.server.fake_wire import FakeWire, connection_of, join_fake, join_nsp, multiplexer_of, open_fake, settle
-from tests.support import open_wire, serve, until
+from tests.support import join, open_polling, open_wire, serve, until
 
 SDK = "__sails_io_sdk_version=1.2.1&__sails_io_sdk_platform=node&__sails_io_sdk_language=javascript"
 OK = {"body": "ok!", "headers": {"content-type": "text/plain; charset=utf-8"}, "statusCode": 200}
@@ -202,8 +205,6 @@ class TestAnswers:
             assert (await request(wire, "get", {"url": "/hello"}))["statusCode"] == 501
 
     async def test_over_a_real_server_http_and_socket_meet(self) -> None:
-        import httpx
-
         io = Server(make_api())
         async with serve(io) as url, open_wire(url) as wire, httpx.AsyncClient(base_url=url, trust_env=False) as http:
             await wire.send("40")
@@ -459,3 +460,318 @@ class TestSocket:
         async with Server(make_api()) as io, open_fake(io, SDK, eio=3) as wire:
             assert await wire.receive() == "40"
             assert (await request(wire, "get", {"url": "/me"}))["body"] == connection_of(io).sid
+
+
+class TestCookies:
+    """Sessions of real frameworks are in tests/virtual/test_live.py."""
+
+    @staticmethod
+    async def cookies(wire: FakeWire, url: str = "/headers", **payload: Any) -> str | None:
+        return (await request(wire, "get", {"url": url, **payload}))["body"]["cookie"]
+
+    @staticmethod
+    def make_api() -> FastAPI:
+        api = make_api()
+
+        @api.get("/set")
+        async def set_cookie(response: Response, name: str, value: str = "", path: str = "/", age: int | None = None) -> None:
+            response.set_cookie(name, value, path=path, max_age=age)
+
+        @api.get("/deep/headers")
+        async def headers(request: Request) -> dict[str, str | None]:
+            return {"cookie": request.headers.get("cookie")}
+
+        return api
+
+    async def test_a_cookie_that_is_set_comes_along_and_is_not_told_the_client(self) -> None:
+        async with Server(self.make_api()) as io, open_fake(io, headers={"cookie": "a=1; b=2"}) as wire:
+            socket = io.sockets[await join_nsp(wire)]
+            assert await self.cookies(wire) == "a=1; b=2"
+            assert socket.jar is None
+            answer = await request(wire, "get", {"url": "/set?name=a&value=3"})
+            assert (answer["statusCode"], "set-cookie" in answer["headers"]) == (200, False)
+            assert await self.cookies(wire) == "b=2; a=3"
+            await request(wire, "get", {"url": "/set?name=b&age=0"})
+            assert await self.cookies(wire) == "a=3"
+            await request(wire, "get", {"url": "/set?name=c&value=d&path=/deep"})
+            assert await self.cookies(wire) == "a=3"
+            assert await self.cookies(wire, "/deep/headers") == "c=d; a=3"
+
+    async def test_sockets_share_nothing(self) -> None:
+        async with Server(self.make_api()) as io, join_fake(io) as (wire, _), join_fake(io) as (other, _):
+            await request(wire, "get", {"url": "/set?name=a&value=3"})
+            assert await self.cookies(other) is None
+            assert await self.cookies(wire) == "a=3"
+
+    async def test_the_cookie_of_the_message_is_ignored_and_that_of_the_server_counts(self) -> None:
+        async with Server(self.make_api()) as io, open_fake(io, headers={"cookie": "a=1"}) as wire:
+            socket = io.sockets[await join_nsp(wire)]
+            assert await self.cookies(wire, headers={"Cookie": "a=evil"}) == "a=1"
+            socket.headers["cookie"] = "own=1"
+            assert await self.cookies(wire) == "own=1"
+            await request(wire, "get", {"url": "/set?name=a&value=3"})
+            assert await self.cookies(wire) == "own=1; a=3"
+
+    @pytest.mark.parametrize("where", ["handshake", "query", "message", "socket"])
+    async def test_with_nosession_there_are_no_cookies(self, where: str) -> None:
+        headers = {"cookie": "a=1"} | ({"nosession": "true"} if where == "handshake" else {})
+        async with Server(self.make_api()) as io, open_fake(io, "nosession=true" if where == "query" else "", headers=headers) as wire:
+            socket = io.sockets[await join_nsp(wire)]
+            payload: dict[str, Any] = {"headers": {"nosession": "true"}} if where == "message" else {}
+            if where == "socket":
+                socket.headers["nosession"] = "true"
+            assert await self.cookies(wire, **payload) is None
+            await request(wire, "get", {"url": "/set?name=a&value=3"} | payload)
+            assert socket.jar is None
+            if where == "message":  # it speaks for itself alone
+                assert await self.cookies(wire) == "a=1"
+
+    async def test_a_polling_client_keeps_its_cookies_through_the_upgrade(self) -> None:
+        async with serve(Server(self.make_api())) as url, open_polling(url, headers={"cookie": "a=1"}) as polling:
+            await polling.post("40")
+            await polling.get()
+            await polling.post('421["get",{"url":"/set?name=b&value=2"}]')
+            await polling.get()
+            await polling.post('422["get",{"url":"/headers"}]')
+            assert '"cookie":"a=1; b=2"' in (await polling.get()).text
+
+
+class TestTime:
+    async def test_a_request_that_takes_too_long_is_504_and_the_app_sees_a_disconnect(self) -> None:
+        seen: list[str] = []
+        errors: list[tuple[str, str]] = []
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await receive()
+            seen.append((await receive())["type"])
+            with pytest.raises(AnswerRefused):
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+            seen.append("went on")
+
+        async with Server(app, request_timeout=0.01) as io, join_fake(io) as (wire, _):
+            io.on_error(lambda error, socket, where: errors.append((type(error).__name__, where)))
+            answer = await request(wire, "get", {"url": "/slow"})
+            assert answer == {"body": "The app did not answer within 0.01 seconds.", "headers": {}, "statusCode": 504}
+            await until(lambda: not len(io.tasks))
+            assert seen == ["http.disconnect", "went on"]
+            assert errors == [("TimeoutError", "GET /slow")]
+            assert wire.received() == []
+
+    async def test_an_app_that_goes_on_after_504_keeps_its_place_until_it_ends(self) -> None:
+        gate = asyncio.Event()
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await gate.wait()
+
+        async with Server(app, request_timeout=0.01, max_requests=1) as io, join_fake(io) as (wire, _):
+            assert (await request(wire, "get", {"url": "/"}))["statusCode"] == 504
+            assert (await request(wire, "get", {"url": "/"}))["statusCode"] == 429
+            gate.set()
+            await until(lambda: not len(io.tasks))
+            assert wire.received() == []
+
+    async def test_an_answer_in_time_is_the_only_one(self) -> None:
+        async with served(request_timeout=1e6, cancel_on_disconnect=True) as (io, wire):
+            errors: list[Exception] = []
+            io.on_error(lambda error, socket, where: errors.append(error))
+            assert await request(wire, "get", {"url": "/hello"}) == OK
+            await until(lambda: not len(io.tasks))
+            assert errors == []
+
+    @pytest.mark.parametrize("end", ["timeout", "drop", "41", "disconnect"])
+    async def test_the_app_is_cancelled_if_that_is_asked_for(self, end: str) -> None:
+        ends: list[str] = []
+        errors: list[Exception] = []
+        started = asyncio.Event()
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            started.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                ends.append("cancelled")
+                raise
+
+        options: dict[str, Any] = {"request_timeout": 0.01} if end == "timeout" else {}
+        async with Server(app, cancel_on_disconnect=True, **options) as io:
+            io.on_error(lambda error, socket, where: errors.append(error))
+            async with join_fake(io) as (wire, sid):
+                await wire.send('421["get",{"url":"/"}]')
+                await started.wait()
+                if end == "timeout":
+                    assert (await wire.receive_json())[1][0]["statusCode"] == 504
+                elif end == "drop":
+                    wire.drop()
+                elif end == "41":
+                    await wire.send("41")
+                else:
+                    io.sockets[sid].disconnect()
+                await until(lambda: not len(io.tasks))
+            assert ends == ["cancelled"]
+            assert [type(error) for error in errors] == ([TimeoutError] if end == "timeout" else [])
+
+    async def test_what_follows_the_answer_is_not_cancelled(self) -> None:
+        gate = asyncio.Event()
+        ends: list[str] = []
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body"})
+            await gate.wait()
+            ends.append("done")
+
+        async with Server(app, cancel_on_disconnect=True) as io:
+            async with join_fake(io) as (wire, sid):
+                assert (await request(wire, "get", {"url": "/"}))["statusCode"] == 204
+                io.sockets[sid].disconnect()
+                await until(lambda: not io.sockets)
+                await settle()
+                gate.set()
+                await until(lambda: not len(io.tasks))
+            assert ends == ["done"]
+
+    async def test_an_app_that_disconnects_its_own_socket_is_not_cancelled(self) -> None:
+        ends: list[str] = []
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            socket = socket_of(scope)
+            assert socket is not None
+            socket.disconnect()
+            await asyncio.sleep(0)
+            ends.append("done")
+
+        async with Server(app, cancel_on_disconnect=True) as io, join_fake(io) as (wire, _):
+            await wire.send('421["get",{"url":"/"}]')
+            await until(lambda: ends == ["done"])
+            await until(lambda: not len(io.tasks))
+
+    async def test_a_graceful_close_waits_for_the_answer(self) -> None:
+        gate = asyncio.Event()
+        api = make_api()
+
+        @api.get("/slow")
+        async def slow() -> str:
+            await gate.wait()
+            return "slow"
+
+        io = Server(api, cancel_on_disconnect=True)
+        async with io, join_fake(io) as (wire, _):
+            await wire.send('421["get",{"url":"/slow"}]')
+            await until(lambda: multiplexer_of(io).running)
+            closing = asyncio.create_task(io.close())
+            await settle()
+            assert not closing.done()
+            gate.set()
+            assert (await wire.receive_json())[1][0]["body"] == "slow"
+            await closing
+
+    @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "5"])
+    def test_a_timeout_is_seconds(self, value: Any) -> None:
+        with pytest.raises(OptionsError, match="request_timeout="):
+            Server(request_timeout=value)
+
+
+class TestSails:
+    async def test_data_of_a_get_is_query_and_body(self) -> None:
+        api = FastAPI()
+
+        @api.get("/")
+        async def both(request: Request) -> dict[str, Any]:
+            return {"query": dict(request.query_params), "body": (await request.body()).decode()}
+
+        modes: tuple[tuple[RequestsMode, str], ...] = (("sails", '{"a":1}'), ("auto", ""))
+        for mode, body in modes:
+            async with Server(api, requests=mode) as io, join_fake(io, query=SDK) as (wire, _):
+                assert (await request(wire, "get", {"url": "/?b=2", "data": {"a": 1}}))["body"] == {
+                    "query": {"b": "2", "a": "1"},
+                    "body": body,
+                }
+                assert (await request(wire, "get", {"url": "/", "data": {}}))["body"] == {"query": {}, "body": ""}
+
+    async def test_headers_and_status_may_be_left_out(self) -> None:
+        async with served(send_response_headers=False) as (_, wire):
+            assert await request(wire, "get", {"url": "/hello"}) == {"body": "ok!", "statusCode": 200}
+            assert (await request(wire, "get", {"url": "no slash"}))["statusCode"] == 400
+        async with served(send_status_code=False, send_response_headers=False) as (_, wire):
+            assert await request(wire, "get", {"url": "/hello"}) == {"body": "ok!"}
+            assert await request(wire, "get", {"url": "/nowhere"}) == {"body": {"detail": "Not Found"}}
+            assert (await request(wire, "get", {"url": "no slash"}))["statusCode"] == 400  # or it would be taken for a success
+
+    async def test_the_address_is_the_one_that_trusted_proxies_tell(self) -> None:
+        api = FastAPI()
+
+        @api.get("/address")
+        async def address(request: Request) -> list[Any]:
+            return [request.client.host if request.client else None, request.url.scheme]
+
+        forwarded = {"x-forwarded-for": "203.0.113.9", "x-forwarded-proto": "https"}
+        # uvicorn trusts proxies on its own host (forwarded_allow_ips)
+        async with serve(Server(api)) as url, join(url, headers=forwarded) as (wire, _):
+            await wire.send('421["get",{"url":"/address","headers":{"x-forwarded-for":"6.6.6.6"}}]')
+            _, (answer,) = await wire.receive_json()
+            async with httpx.AsyncClient(trust_env=False) as http:
+                response = await http.get(f"{url}/address", headers=forwarded)
+            assert answer["body"] == response.json() == ["203.0.113.9", "https"]
+
+
+class TestDisconnecting:
+    async def test_the_sockets_of_a_room_are_disconnected(self) -> None:
+        reasons: list[str] = []
+        io = Server(make_api())
+
+        @io.on("disconnect")
+        async def disconnect(socket: Socket, reason: str) -> None:
+            reasons.append(reason)
+
+        async with io, join_fake(io) as (one, _), join_fake(io) as (two, _), join_fake(io) as (other, _):
+            for wire in (one, two):
+                await request(wire, "get", {"url": "/join/user:1"})
+            io.to("user:1").emit("bye")
+            io.in_("user:1").disconnect_sockets()
+            for wire in (one, two):
+                assert await wire.event() == ["bye"]
+                assert await wire.receive() == "41"
+            assert await request(other, "get", {"url": "/hello"}) == OK
+            await until(lambda: len(reasons) == 2)
+            assert set(reasons) == {"server namespace disconnect"}
+            (left,) = io.sockets.values()
+            left.disconnect_sockets(close=True)
+            assert await other.receive() == "41"
+            await other.until_closed()
+
+    async def test_all_sockets_but_some(self) -> None:
+        async with served() as (io, wire), join_fake(io) as (kept, sid):
+            io.except_(sid).disconnect_sockets(True)
+            assert await wire.receive() == "41"
+            await wire.until_closed()
+            assert await request(kept, "get", {"url": "/hello"}) == OK
+            io.disconnect_sockets()
+            assert await kept.receive() == "41"
+            assert io.sockets == {}
+
+    async def test_a_logout_by_http_cuts_the_sockets_that_the_login_has(self) -> None:
+        """The example of docs/socket-requests.md."""
+        api = FastAPI()
+        io = Server(api)
+        sessions = {"s1": "ada"}
+
+        @io.on("connect")
+        async def connect(socket: Socket) -> None:
+            session = socket.handshake.headers.get("cookie", "").removeprefix("sid=")
+            if session in sessions:
+                socket.join(f"session:{session}")
+
+        @api.post("/logout", status_code=204)
+        async def logout(request: Request) -> None:
+            session = request.cookies["sid"]
+            del sessions[session]
+            io.in_(f"session:{session}").disconnect_sockets()
+
+        async with io, open_fake(io, headers={"cookie": "sid=s1"}) as wire, join_fake(io) as (other, _):
+            await join_nsp(wire)
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://test", cookies={"sid": "s1"}) as http:
+                assert (await http.post("/logout")).status_code == 204
+            assert await wire.receive() == "41"
+            await settle()
+            assert other.received() == []
+            assert len(io.sockets) == 1

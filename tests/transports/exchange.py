@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from mizzen import Reason, Server, Socket
 from mizzen.protocol.encoded import Encoded
@@ -204,6 +204,10 @@ class WebSocket(Exchange):
         return Answer(start["status"], [(name.decode(), value.decode("latin-1")) for name, value in start["headers"]], body["body"])
 
 
+Dial: TypeAlias = Callable[[ASGIApp, str], WebSocket]
+"""How a WebSocket is opened: by ASGI events, or on the native path."""
+
+
 async def ask(app: ASGIApp, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
     """Make one HTTP request; give the response."""
     return await Request(app, method, target, body, headers).answer()
@@ -251,8 +255,9 @@ def nothing_is_left(io: Server) -> bool:
 class Peer:
     """An Engine.IO client of its own making: polls, upgrades as the reference client does, answers pings; messages wait in `messages`."""
 
-    def __init__(self, app: ASGIApp, eio: int, *, query: str = "") -> None:
+    def __init__(self, app: ASGIApp, eio: int, *, query: str = "", dial: Dial = WebSocket) -> None:
         self.app = app
+        self.dial = dial
         self.eio = eio
         self.query = query
         self.sid = ""
@@ -269,7 +274,7 @@ class Peer:
     async def open(self, carrier: str) -> None:
         """Open the session: `polling`, `websocket`, or `upgraded` from one to the other."""
         if carrier == "websocket":
-            self._websocket = WebSocket(self.app, engine_target(self.query, transport="websocket", eio=self.eio))
+            self._websocket = self.dial(self.app, engine_target(self.query, transport="websocket", eio=self.eio))
             await self._websocket.accepted()
             self.transport = "websocket"
             self._reader = asyncio.create_task(self._read(self._websocket))
@@ -300,7 +305,7 @@ class Peer:
 
     async def upgrade(self, between: Callable[[], None] = lambda: None) -> None:
         """Move to WebSocket; `between` is called between the steps."""
-        websocket = WebSocket(self.app, engine_target(self.query, transport="websocket", eio=self.eio, sid=self.sid))
+        websocket = self.dial(self.app, engine_target(self.query, transport="websocket", eio=self.eio, sid=self.sid))
         await websocket.accepted()
         between()
         websocket.send("2probe")
@@ -400,9 +405,9 @@ class Peer:
 
 
 @asynccontextmanager
-async def open_peer(app: ASGIApp, carrier: str, eio: int, *, query: str = "") -> AsyncIterator[Peer]:
+async def open_peer(app: ASGIApp, carrier: str, eio: int, *, query: str = "", dial: Dial = WebSocket) -> AsyncIterator[Peer]:
     """Open a session, joined to the main namespace."""
-    peer = Peer(app, eio, query=query)
+    peer = Peer(app, eio, query=query, dial=dial)
     await peer.open(carrier)
     if eio == 4:
         peer.send("40")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
 from mizzen import ConnectRefused, Reason, Server, Socket
 from tests.support import until
-from tests.transports.exchange import Ends, Peer, nothing_is_left, only_connection, open_peer
+from tests.transports import exchange
+from tests.transports.exchange import Ends, Peer, WebSocket, nothing_is_left, only_connection
+from tests.transports.wire import NativeWebSocket
 
-CARRIERS = ["polling", "websocket", "upgraded"]
+CARRIERS = ["polling", "websocket", "upgraded", "native", "upgraded native"]
 PLACEHOLDER = '{"_placeholder":true,"num":0}'
 
 
@@ -37,6 +40,19 @@ def make_server() -> Server:
     chat.on("connect", join_chat)
     chat.on("echo", echo)
     return io
+
+
+def way_of(carrier: str) -> tuple[str, exchange.Dial]:
+    """Give the steps and the WebSocket of a carrier."""
+    return carrier.replace("upgraded native", "upgraded").replace(
+        "native", "websocket"
+    ), NativeWebSocket if "native" in carrier else WebSocket
+
+
+def open_peer(io: Server, carrier: str, eio: int) -> AbstractAsyncContextManager[Peer]:
+    """Open a session over a carrier, joined to the main namespace."""
+    steps, dial = way_of(carrier)
+    return exchange.open_peer(io, steps, eio, dial=dial)
 
 
 async def writable(io: Server) -> None:
@@ -141,8 +157,8 @@ async def test_closing_the_server_ends_every_session(carrier: str, eio: int) -> 
 
 async def test_a_broadcast_is_one_for_all_carriers_and_protocols() -> None:
     async with make_server() as io:
-        peers = [Peer(io, eio) for _ in CARRIERS for eio in (3, 4)]
-        carriers = [carrier for carrier in CARRIERS for _ in (3, 4)]
+        peers = [Peer(io, eio, dial=way_of(carrier)[1]) for carrier in CARRIERS for eio in (3, 4)]
+        carriers = [way_of(carrier)[0] for carrier in CARRIERS for _ in (3, 4)]
         for peer, carrier in zip(peers, carriers, strict=True):
             await peer.open(carrier)
             if peer.eio == 4:

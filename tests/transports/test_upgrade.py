@@ -20,6 +20,9 @@ from tests.transports.exchange import (
     only_connection,
     open_peer,
 )
+from tests.transports.paths import dial
+
+pytestmark = pytest.mark.usefixtures("path")
 
 EVENTS = 400
 
@@ -34,7 +37,7 @@ async def open_session(io: Server) -> str:
 
 async def open_probe(io: Server, sid: str, *messages: str | bytes) -> WebSocket:
     """Open the second WebSocket of a session and send what its client says."""
-    websocket = WebSocket(io, engine_target(transport="websocket", sid=sid))
+    websocket = dial(io, engine_target(transport="websocket", sid=sid))
     await websocket.accepted()
     for message in messages:
         websocket.send(message)
@@ -85,7 +88,7 @@ async def test_under_load_nothing_is_lost_or_reordered_in_either_direction(eio: 
 
     async with Server() as io:
         io.on("n", take)
-        async with open_peer(io, "polling", eio) as peer:
+        async with open_peer(io, "polling", eio, dial=dial) as peer:
             phase = [0]
 
             def step() -> None:
@@ -135,7 +138,7 @@ def numbers_are_complete(peer: Peer) -> bool:
 async def test_after_the_upgrade_the_session_is_the_same(eio: int) -> None:
     async with Server() as io:
         ends = Ends(io)
-        async with open_peer(io, "polling", eio) as peer:
+        async with open_peer(io, "polling", eio, dial=dial) as peer:
             (socket,) = io.sockets.values()
             socket.join("room")
             assert socket.transport == "polling"
@@ -262,7 +265,7 @@ async def test_a_probe_of_an_ended_session_is_refused() -> None:
     async with Server() as io:
         sid = await open_session(io)
         await ask(io, "POST", engine_target(sid=sid), b"1")
-        answer = await WebSocket(io, engine_target(transport="websocket", sid=sid)).refusal()
+        answer = await dial(io, engine_target(transport="websocket", sid=sid)).refusal()
         assert (answer.status, answer.body) == (400, b"Session ID unknown")
 
 

@@ -1,4 +1,4 @@
-"""Sessions on WebSocket: messages of both protocols, limits, and the reason that the `disconnect` handler is told for each end."""
+"""Sessions on WebSocket, by ASGI events and on the native path: messages, limits, and the reason that each end is told with."""
 
 from __future__ import annotations
 
@@ -10,23 +10,16 @@ import pytest
 from mizzen import Reason, Server, Socket
 from tests.support import join, open_wire, serve, until
 from tests.transports.exchange import Ends, WebSocket, engine_target, nothing_is_left, only_connection
+from tests.transports.paths import PATH, Stuck, dial, dial_session
+from tests.transports.wire import NativeWebSocket
 
 BINARY_EVENT = '451-["b",{"_placeholder":true,"num":0}]'
 
 
-async def open_socket(io: Server, eio: int = 4, query: str = "") -> WebSocket:
-    """Open a WebSocket that has joined the main namespace."""
-    websocket = WebSocket(io, engine_target(query, transport="websocket", eio=eio))
-    await websocket.accepted()
-    opened = await websocket.receive()
-    assert isinstance(opened, str)
-    assert opened.startswith("0{")
-    if eio == 4:
-        websocket.send("40")
-    joined = await websocket.receive()
-    assert isinstance(joined, str)
-    assert joined.startswith("40")
-    return websocket
+pytestmark = pytest.mark.usefixtures("path")
+
+by_asgi_events = pytest.mark.parametrize("path", ["asgi"], indirect=True)
+"""For what only an ASGI server can do."""
 
 
 async def leave(io: Server, websocket: WebSocket) -> None:
@@ -44,7 +37,7 @@ async def test_binary_travels_in_the_form_of_the_protocol_both_ways(eio: int, qu
     async with Server() as io:
         seen: list[object] = []
         io.on("b", lambda socket, data: seen.append(data))
-        websocket = await open_socket(io, eio, query)
+        websocket = await dial_session(io, query, eio=eio)
         io.emit("b", b"\x01\x02\x04")
         assert await websocket.receive() == BINARY_EVENT
         assert await websocket.receive() == wire
@@ -59,7 +52,7 @@ async def test_an_empty_attachment_arrives(eio: int) -> None:
     async with Server() as io:
         seen: list[object] = []
         io.on("b", lambda socket, data: seen.append(data))
-        websocket = await open_socket(io, eio)
+        websocket = await dial_session(io, eio=eio)
         websocket.send(BINARY_EVENT)
         websocket.send(b"\x04" if eio == 3 else b"")
         await until(lambda: seen == [b""])
@@ -68,7 +61,7 @@ async def test_an_empty_attachment_arrives(eio: int) -> None:
 
 async def test_the_attachments_of_a_packet_follow_it_with_nothing_between() -> None:
     async with Server() as io:
-        websocket = await open_socket(io)
+        websocket = await dial_session(io)
         for number in range(20):
             io.emit("b", bytes([number]))
             io.emit("t", number)
@@ -97,7 +90,7 @@ async def test_a_message_of_more_than_max_payload_bytes_ends_the_session_with_10
         ends = Ends(io)
         seen: list[object] = []
         io.on("x", lambda socket, text: seen.append(text))
-        websocket = await open_socket(io)
+        websocket = await dial_session(io)
         websocket.send(message)
         if fits:
             await until(lambda: bool(seen))
@@ -113,7 +106,7 @@ async def test_with_engine_io_3_the_type_byte_does_not_count_as_payload() -> Non
     async with Server(max_payload=100) as io:
         seen: list[bytes] = []
         io.on("b", lambda socket, data: seen.append(data))
-        websocket = await open_socket(io, 3)
+        websocket = await dial_session(io, eio=3)
         websocket.send(BINARY_EVENT)
         websocket.send(b"\x04" + b"a" * 100)
         await until(lambda: seen == [b"a" * 100])
@@ -154,8 +147,8 @@ BAD_INPUT: list[tuple[int, str | bytes, Reason]] = [
 async def test_bad_input_ends_its_session_with_the_reason_and_touches_no_other(eio: int, message: str | bytes, reason: Reason) -> None:
     async with Server() as io:
         ends = Ends(io)
-        good = await open_socket(io)
-        bad = await open_socket(io, eio)
+        good = await dial_session(io)
+        bad = await dial_session(io, eio=eio)
         bad.send(message)
         assert await bad.until_closed() in (1000, 1005)
         await until(lambda: len(io.sockets) == 1)
@@ -168,7 +161,7 @@ async def test_bad_input_ends_its_session_with_the_reason_and_touches_no_other(e
 async def test_a_close_packet_closes_at_once() -> None:
     async with Server() as io:
         ends = Ends(io)
-        websocket = await open_socket(io)
+        websocket = await dial_session(io)
         websocket.send("1")
         assert await websocket.until_closed() == 1000
         await until(lambda: nothing_is_left(io))
@@ -181,7 +174,7 @@ async def test_what_comes_after_a_close_packet_is_nothing(late: str | bytes) -> 
         ends = Ends(io)
         calls: list[str] = []
         io.on("late", lambda socket: calls.append("late"))
-        websocket = await open_socket(io)
+        websocket = await dial_session(io)
         websocket.send("1")
         websocket.send(late)
         assert await websocket.until_closed() == 1000
@@ -195,7 +188,7 @@ async def test_what_comes_after_a_close_packet_is_nothing(late: str | bytes) -> 
 async def test_what_comes_after_the_server_has_ended_it_is_nothing(late: str | bytes, eio: int) -> None:
     async with Server() as io:
         ends = Ends(io)
-        websocket = await open_socket(io, eio)
+        websocket = await dial_session(io, eio=eio)
         (socket,) = io.sockets.values()
         websocket.send(late)  # on its way when the server decides
         socket.disconnect(close=True)
@@ -205,10 +198,11 @@ async def test_what_comes_after_the_server_has_ended_it_is_nothing(late: str | b
         assert len(ends.reasons) == 1
 
 
+@by_asgi_events
 async def test_a_peer_that_vanishes_while_something_is_sent_ends_quietly(caplog: pytest.LogCaptureFixture) -> None:
     async with Server() as io:
         ends = Ends(io)
-        websocket = await open_socket(io)
+        websocket = await dial_session(io)
         websocket.gone = True  # `send` raises before `receive` tells of the end
         io.emit("a")
         io.emit("b")
@@ -222,7 +216,7 @@ async def test_a_peer_that_vanishes_while_something_is_sent_ends_quietly(caplog:
 
 async def test_a_peer_that_vanishes_before_the_open_packet_ends_quietly() -> None:
     async with Server() as io:
-        websocket = WebSocket(io, engine_target(transport="websocket"))
+        websocket = dial(io, engine_target(transport="websocket"))
         await websocket.accepted()
         websocket.close(1006)
         await asyncio.wait({websocket.task})
@@ -231,10 +225,11 @@ async def test_a_peer_that_vanishes_before_the_open_packet_ends_quietly() -> Non
         assert websocket.task.exception() is None
 
 
+@by_asgi_events
 async def test_a_connection_that_the_asgi_server_cancels_is_over() -> None:
     async with Server() as io:
         ends = Ends(io)
-        websocket = await open_socket(io)
+        websocket = await dial_session(io)
         websocket.task.cancel()
         await asyncio.wait({websocket.task})
         assert websocket.task.cancelled()
@@ -242,25 +237,10 @@ async def test_a_connection_that_the_asgi_server_cancels_is_over() -> None:
         assert ends.reasons == [Reason.TRANSPORT_CLOSE]
 
 
-class Stuck(WebSocket):
-    """A WebSocket whose client does not read: `send` does not return until it is let go."""
-
-    go_on: asyncio.Event | None = None
-
-    async def _send(self, message: object) -> None:
-        if self.go_on is not None:
-            await self.go_on.wait()
-        await super()._send(message)  # pyright: ignore[reportArgumentType]
-
-
-async def open_stuck(io: Server) -> Stuck:
+async def open_stuck(io: Server) -> Stuck | NativeWebSocket:
     """Open a WebSocket that has joined, and then no longer reads."""
-    websocket = Stuck(io, engine_target(transport="websocket"))
-    await websocket.accepted()
-    await websocket.receive()
-    websocket.send("40")
-    await websocket.receive()
-    websocket.go_on = asyncio.Event()
+    websocket = await dial_session(io)
+    websocket.stop_reading()
     return websocket
 
 
@@ -301,13 +281,12 @@ async def test_closing_the_server_gives_up_a_client_that_does_not_read() -> None
 async def test_a_volatile_packet_is_dropped_while_a_send_has_not_returned() -> None:
     async with Server() as io:
         websocket = await open_stuck(io)
-        assert websocket.go_on is not None
         io.volatile.emit("one")
         io.volatile.emit("of the same turn")
         await until(lambda: only_connection(io).transport.sending)
         io.volatile.emit("dropped")
         io.emit("kept")
-        websocket.go_on.set()
+        websocket.read_on()
         for name in ("one", "of the same turn", "kept"):
             assert await websocket.receive() == f'42["{name}"]'
         await leave(io, websocket)
@@ -319,7 +298,7 @@ async def test_a_volatile_packet_is_dropped_while_a_send_has_not_returned() -> N
 async def test_the_client_closes() -> None:
     io = Server()
     ends = Ends(io)
-    async with serve(io) as url:
+    async with serve(io, native=PATH.native) as url:
         async with join(url) as (wire, _):
             await wire.connection.close()
         await until(lambda: nothing_is_left(io))
@@ -329,7 +308,7 @@ async def test_the_client_closes() -> None:
 async def test_the_connection_breaks() -> None:
     io = Server()
     ends = Ends(io)
-    async with serve(io) as url, join(url) as (wire, _):
+    async with serve(io, native=PATH.native) as url, join(url) as (wire, _):
         wire.connection.transport.abort()
         await until(lambda: nothing_is_left(io))
         assert ends.reasons == [Reason.TRANSPORT_CLOSE]
@@ -338,7 +317,7 @@ async def test_the_connection_breaks() -> None:
 async def test_the_client_says_that_it_closes() -> None:
     io = Server()
     ends = Ends(io)
-    async with serve(io) as url, join(url) as (wire, _):
+    async with serve(io, native=PATH.native) as url, join(url) as (wire, _):
         await wire.send("1")
         assert await wire.until_closed() == 1000
         await until(lambda: nothing_is_left(io))
@@ -348,7 +327,7 @@ async def test_the_client_says_that_it_closes() -> None:
 async def test_the_client_leaves_the_namespace_and_the_connection_lives_on() -> None:
     io = Server()
     ends = Ends(io)
-    async with serve(io) as url, join(url) as (wire, _):
+    async with serve(io, native=PATH.native) as url, join(url) as (wire, _):
         await wire.send("41")
         await until(lambda: ends.reasons == [Reason.CLIENT_NAMESPACE_DISCONNECT])
         assert not only_connection(io).gone
@@ -359,7 +338,7 @@ async def test_the_client_leaves_the_namespace_and_the_connection_lives_on() -> 
 async def test_a_client_that_answers_no_ping_times_out() -> None:
     io = Server(ping_interval=0.01, ping_timeout=0.02)
     ends = Ends(io)
-    async with serve(io) as url, open_wire(url) as wire:
+    async with serve(io, native=PATH.native) as url, open_wire(url) as wire:
         await wire.connection.send("40")
         await until(lambda: ends.reasons == [Reason.PING_TIMEOUT])
         assert await wire.until_closed() in (1000, 1005)
@@ -369,7 +348,7 @@ async def test_a_client_that_answers_no_ping_times_out() -> None:
 async def test_a_client_of_engine_io_3_that_sends_no_ping_times_out() -> None:
     io = Server(ping_interval=0.01, ping_timeout=0.02)
     ends = Ends(io)
-    async with serve(io) as url, open_wire(url, eio=3) as wire:
+    async with serve(io, native=PATH.native) as url, open_wire(url, eio=3) as wire:
         await until(lambda: ends.reasons == [Reason.PING_TIMEOUT])
         await wire.until_closed()
         await until(lambda: nothing_is_left(io))
@@ -378,7 +357,7 @@ async def test_a_client_of_engine_io_3_that_sends_no_ping_times_out() -> None:
 async def test_a_malformed_packet() -> None:
     io = Server()
     ends = Ends(io)
-    async with serve(io) as url:
+    async with serve(io, native=PATH.native) as url:
         async with join(url) as (wire, _):
             await wire.send("x")
             await wire.until_closed()
@@ -392,7 +371,7 @@ async def test_a_malformed_packet() -> None:
 async def test_the_server_disconnects_a_socket_and_keeps_or_closes_its_connection() -> None:
     io = Server()
     ends = Ends(io)
-    async with serve(io) as url, join(url) as (wire, id):
+    async with serve(io, native=PATH.native) as url, join(url) as (wire, id):
         io.sockets[id].disconnect()
         assert await wire.receive() == "41"
         await until(lambda: ends.reasons == [Reason.SERVER_NAMESPACE_DISCONNECT])
@@ -407,7 +386,7 @@ async def test_the_server_disconnects_a_socket_and_keeps_or_closes_its_connectio
 async def test_the_server_closes_and_what_was_emitted_before_still_arrives() -> None:
     io = Server()
     ends = Ends(io)
-    async with serve(io) as url, join(url) as (wire, _):
+    async with serve(io, native=PATH.native) as url, join(url) as (wire, _):
         io.emit("last", "a" * 100_000)
         await io.close()
         assert ends.reasons == [Reason.SERVER_SHUTTING_DOWN]
@@ -425,7 +404,7 @@ async def test_a_disconnect_handler_is_told_details() -> None:
         told.append((reason, details))
 
     io.on("disconnect", disconnect)
-    async with serve(io) as url, join(url) as (wire, _):
+    async with serve(io, native=PATH.native) as url, join(url) as (wire, _):
         await wire.send("a" * 101)
         assert await wire.until_closed() == 1009
         await until(lambda: bool(told))
@@ -437,14 +416,14 @@ async def test_a_disconnect_handler_is_told_details() -> None:
 
 async def test_a_client_that_joins_nothing_is_closed_in_time() -> None:
     io = Server(connect_timeout=0.02, ping_interval=5)
-    async with serve(io) as url, open_wire(url) as wire:
+    async with serve(io, native=PATH.native) as url, open_wire(url) as wire:
         assert await wire.until_closed() == 1000
         await until(lambda: nothing_is_left(io))
 
 
 async def test_a_client_that_has_joined_once_is_not_bothered_by_the_connect_timeout() -> None:
     io = Server(connect_timeout=0.02)
-    async with serve(io) as url, join(url) as (wire, _):
+    async with serve(io, native=PATH.native) as url, join(url) as (wire, _):
         await until(lambda: len(io.unconnected) == 0)
         await wire.send('4299["x"]')
         assert not only_connection(io).gone
@@ -452,7 +431,7 @@ async def test_a_client_that_has_joined_once_is_not_bothered_by_the_connect_time
 
 async def test_a_heartbeat_keeps_a_session_of_each_protocol_alive() -> None:
     io = Server(ping_interval=0.01, ping_timeout=5)
-    async with serve(io) as url:
+    async with serve(io, native=PATH.native) as url:
         async with open_wire(url) as wire:
             for _ in range(3):
                 assert await wire.connection.recv() == "2"
@@ -466,7 +445,7 @@ async def test_a_heartbeat_keeps_a_session_of_each_protocol_alive() -> None:
 
 async def test_the_open_packet_comes_first_and_names_the_session() -> None:
     async with Server() as io:
-        websocket = WebSocket(io, engine_target(transport="websocket"))
+        websocket = dial(io, engine_target(transport="websocket"))
         await websocket.accepted()
         opened = await websocket.receive()
         assert isinstance(opened, str)

@@ -1,6 +1,10 @@
+"""An app run for one socket request: its answer, its errors, its end."""
+
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -419,3 +423,88 @@ async def test_a_refusal_in_a_frameworks_words_is_not_reported(wrap: str) -> Non
     await exchange.run
     assert [answer["statusCode"] for answer in exchange.answers] == [501]
     assert exchange.errors == []
+
+
+async def guarded(app: Any, gone: Gone, answer: Callable[[dict[str, Any]], None], errors: list[Exception], **limits: Any) -> None:
+    request = parse_request("get", [{"url": "/x"}])
+    handshake = Handshake({"type": "http", "headers": [], "query_string": b"", "path": "/"})
+    scope = build_scope(handshake, request, extra_headers={}, root_path="", state=None, extensions={}, pinned=pin(()))
+    await dispatch(app, scope, b"", answer=answer, gone=gone, max_response=99, debug=False, on_error=errors.append, **limits)
+
+
+async def quick(scope: Any, receive: Any, send: Any) -> None:
+    await send(START)
+    await send(body())
+
+
+async def test_limits_leave_nothing_behind() -> None:
+    class Client:
+        def __init__(self) -> None:
+            self.answers: list[Any] = []
+
+        def answer(self, jwr: dict[str, Any]) -> None:
+            self.answers.append(jwr)
+
+    gone, errors, client = Gone(), [], Client()
+    await guarded(quick, gone, client.answer, errors, timeout=1e6, cancel=True)
+    assert (client.answers, errors) == ([jwr("ok")], [])
+    assert gone._watchers == set()
+    forgotten = weakref.ref(client)
+    del client
+    gc.collect()
+    assert forgotten() is None  # no timer holds it
+
+
+async def test_a_cancellation_of_ours_is_taken_back() -> None:
+    gone, answers, errors = Gone(), [], []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        asyncio.get_running_loop().call_soon(gone.happen)
+        await asyncio.Event().wait()
+
+    await guarded(app, gone, answers.append, errors, cancel=True)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    assert (answers, errors) == ([], [])
+
+
+async def test_a_cancellation_of_others_stays_theirs() -> None:
+    gone, answers, errors = Gone(), [], []
+    started = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(guarded(app, gone, answers.append, errors, cancel=True))
+    await started.wait()
+    gone.happen()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (answers, errors) == ([], [])
+
+
+async def test_time_that_runs_out_after_the_socket_has_gone_is_nobodys() -> None:
+    gone, answers, errors = Gone(), [], []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        gone.happen()
+        await asyncio.sleep(0.005)  # its timer comes after that of the limit
+
+    await guarded(app, gone, answers.append, errors, timeout=0.001)
+    assert (answers, errors) == ([], [])
+
+
+async def test_each_cookie_of_an_answer_is_handed_over() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"Set-Cookie", b"a=1"), (b"content-type", b"text/plain"), (b"set-cookie", b"b=2")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send(body())
+
+    answers: list[Any] = []
+    cookies: list[bytes] = []
+    await guarded(app, Gone(), answers.append, [], on_cookie=cookies.append)
+    assert cookies == [b"a=1", b"b=2"]
+    assert answers == [jwr("ok")]

@@ -1,3 +1,5 @@
+"""From events to requests and from answers to JWRs, by vectors/requests.json."""
+
 from __future__ import annotations
 
 import json

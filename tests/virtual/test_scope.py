@@ -1,3 +1,5 @@
+"""The ASGI scope of a socket request, and its pinned headers."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -107,7 +107,7 @@ class Decoder:
         Raises `RemoteProtocolError` with `Reason.FORCED_CLOSE`, and nothing else, for what breaks the protocol.
         """
         try:
-            if message.__class__ is str and not self._missing:
+            if isinstance(message, str) and not self._missing:
                 # Nearly every message is an event or an ack of the main namespace: before its "[" stands at most an id.
                 start = message.find("[", 1, MAX_DIGITS + 1)
                 kind = _QUICK.get(message[0]) if start > 0 else None

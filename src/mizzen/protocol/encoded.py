@@ -7,10 +7,12 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from mizzen.protocol.engine_packet import MESSAGE_BYTE
-from mizzen.protocol.websocket import Opcode, encode_frame
+from mizzen.protocol.websocket import Opcode, encode_frame, encode_message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+TEXT, BINARY = int(Opcode.TEXT), int(Opcode.BINARY)
 
 
 class Form(Enum):
@@ -31,7 +33,7 @@ class Encoded:
     follow it in this order and nothing may come between. `size` is the number of bytes to send, without framing.
     """
 
-    __slots__ = ("_forms", "_text", "attachments", "data", "size")
+    __slots__ = ("_forms", "_frames", "_text", "attachments", "data", "size")
 
     def __init__(self, data: bytes | None, attachments: Sequence[bytes] = ()) -> None:
         self.data: bytes | None = data
@@ -41,6 +43,7 @@ class Encoded:
             size += sum(map(len, attachments))
         self.size: int = size
         self._text: tuple[str | bytes, ...] | None = None
+        self._frames: bytes | None = None
         self._forms: dict[object, Any] | None = None
 
     def messages(self, eio: int, base64: bool = False) -> tuple[str | bytes, ...]:
@@ -63,15 +66,37 @@ class Encoded:
 
     def frames(self, eio: int, base64: bool = False) -> bytes:
         """Give the WebSocket frames of all messages, one after another, as a server sends them."""
+        frames = self._frames
+        if frames is None:
+            frames = self._frames = b"" if self.data is None else encode_frame(TEXT, self.data)
+        return self._with_attachments(frames, eio, base64) if self.attachments else frames
+
+    def _with_attachments(self, frames: bytes, eio: int, base64: bool) -> bytes:
         if self._forms is None:
             self._forms = {}
-        form = ("frames", eio, base64) if self.attachments else "frames"
-        frames: bytes | None = self._forms.get(form)
-        if frames is None:
-            frames = b"" if self.data is None else encode_frame(Opcode.TEXT, self.data)
+        form = ("frames", eio, base64)
+        whole: bytes | None = self._forms.get(form)
+        if whole is None:
             for attachment in self.attachments:
                 message = _binary_message(attachment, eio, base64)
-                frames += encode_frame(Opcode.TEXT, message.encode()) if isinstance(message, str) else encode_frame(Opcode.BINARY, message)
+                frames += encode_frame(TEXT, message.encode()) if isinstance(message, str) else encode_frame(BINARY, message)
+            whole = self._forms[form] = frames
+        return whole
+
+    def deflated_frames(self, eio: int, base64: bool, threshold: int) -> bytes:
+        """Give the WebSocket frames of all messages, those of at least `threshold` bytes compressed (permessage-deflate)."""
+        if self.size < threshold:
+            return self.frames(eio, base64)
+        if self._forms is None:
+            self._forms = {}
+        form = ("deflated", eio, base64, threshold) if self.attachments else ("deflated", threshold)
+        frames: bytes | None = self._forms.get(form)
+        if frames is None:
+            frames = b"" if self.data is None else encode_message(Opcode.TEXT, self.data, threshold)
+            for attachment in self.attachments:
+                message = _binary_message(attachment, eio, base64)
+                binary = isinstance(message, bytes)
+                frames += encode_message(Opcode.BINARY if binary else Opcode.TEXT, message if binary else message.encode(), threshold)
             self._forms[form] = frames
         return frames
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import codecs
 import struct
 import zlib
-from base64 import b64encode
 from enum import Enum, IntEnum
-from hashlib import sha1
 from typing import TYPE_CHECKING, Final
+
+from mizzen.errors import LocalProtocolError
 
 try:
     from websockets.speedups import apply_mask
@@ -21,10 +21,10 @@ except ImportError:  # a platform without the compiled module
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 MAX_CONTROL: Final = 125
 _LARGE: Final = 65_536
 _TAIL: Final = b"\x00\x00\xff\xff"
+_WINDOW_BITS: Final = frozenset(("8", "9", "10", "11", "12", "13", "14", "15"))
 
 
 class Opcode(IntEnum):
@@ -57,6 +57,10 @@ class CloseCode(IntEnum):
 _SENDABLE: Final = frozenset((1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014))
 
 
+def _may_be_sent(code: int) -> bool:
+    return code in _SENDABLE or 3000 <= code < 5000
+
+
 class WebSocketState(Enum):
     """OPEN; CLOSING: our Close frame is out; CLOSED: the peer's has come, or it broke the protocol, and nothing more is read."""
 
@@ -73,11 +77,6 @@ class _Failure(Exception):
         super().__init__(reason)
         self.code = code
         self.reason = reason
-
-
-def accept_key(key: bytes) -> bytes:
-    """Give the Sec-WebSocket-Accept header for a Sec-WebSocket-Key (4.2.2)."""
-    return b64encode(sha1(key + GUID, usedforsecurity=False).digest())
 
 
 def encode_frame(opcode: int, payload: bytes, rsv1: bool = False) -> bytes:
@@ -97,16 +96,58 @@ def deflate(payload: bytes) -> bytes:
     return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[: -len(_TAIL)]
 
 
+def encode_message(opcode: int, payload: bytes, threshold: int | None = None) -> bytes:
+    """Give a message as one frame, compressed if it has at least `threshold` bytes and gets smaller by it; None: never."""
+    if threshold is not None and len(payload) >= threshold:
+        compressed = deflate(payload)
+        if len(compressed) < len(payload):
+            # "set the RSV1 bit to 1" on the first frame of a compressed message (RFC 7692, 6)
+            return encode_frame(opcode, compressed, rsv1=True)
+    return encode_frame(opcode, payload)
+
+
+DEFLATE_ANSWER: Final = b"permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+"""The Sec-WebSocket-Extensions header that agrees to compression: neither side keeps a context, so one compressed frame serves all."""
+
+
+def accepts_deflate(offers: str) -> bool:
+    """Say whether a Sec-WebSocket-Extensions header offers a permessage-deflate that `DEFLATE_ANSWER` is an answer to."""
+    return any(_is_deflate(offer) for offer in offers.split(","))
+
+
+def _is_deflate(offer: str) -> bool:
+    name, *parameters = [part.strip() for part in offer.split(";")]
+    seen: set[str] = set()
+    for parameter in parameters:
+        key, separator, value = [part.strip() for part in parameter.partition("=")]
+        value = value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+        # "A server MUST decline an extension negotiation offer" with a parameter that is unknown, has a bad value or comes twice (7.1)
+        if key in seen:
+            return False
+        seen.add(key)
+        if key in ("server_no_context_takeover", "client_no_context_takeover"):
+            if separator:
+                return False
+        elif key == "client_max_window_bits":
+            if separator and value not in _WINDOW_BITS:
+                return False
+        elif key != "server_max_window_bits" or value != "15":
+            # A smaller window of ours would need a compressed form of its own.
+            return False
+    return name == "permessage-deflate"
+
+
 class WebSocket:
     """One connection's frames.
 
     `feed` gives the messages that bytes complete; `out` collects what is to be sent in answer (pongs, the Close frame), and the shell
     sends and empties it. A message of more than `max_size` bytes ends the connection as soon as a header tells of it. `inflate` says that
-    permessage-deflate was agreed on, without context takeover. `on_pong` is called with the payload of each pong."""
+    permessage-deflate was agreed on, without context takeover. `on_pong` is called with the payload of each pong. `failure` is the code
+    that the peer was told when it broke the protocol, and `close_code` then ABNORMAL."""
 
     __slots__ = (
-        *("_buffer", "_decoder", "_fragments", "_have", "_inflate", "_need", "_opcode", "_rsv1", "_size"),
-        *("close_code", "close_reason", "max_size", "on_pong", "out", "state"),
+        *("_buffer", "_decoder", "_fragments", "_have", "_need", "_opcode", "_rsv1", "_size"),
+        *("close_code", "close_reason", "failure", "inflate", "max_size", "on_pong", "out", "state"),
     )
 
     def __init__(self, max_size: int, *, inflate: bool = False) -> None:
@@ -116,15 +157,16 @@ class WebSocket:
         self.on_pong: Callable[[bytes], None] | None = None
         self.close_code: int | None = None
         self.close_reason: str = ""
-        self._inflate = inflate
-        # Bytes of a frame that is not complete; joined once `_need` bytes are there, so that a slow frame costs no more than its size.
-        self._buffer: list[bytes] = []
+        self.failure: CloseCode | None = None
+        self.inflate: bool = inflate
+        # Bytes of a frame that is not complete; looked at once `_need` bytes are there, so that a slow frame costs no more than its size.
+        self._buffer = bytearray()
         self._have = 0
         self._need = 2
         # The message that fragments are coming for; 0 is none.
         self._opcode = 0
         self._rsv1 = False
-        self._fragments: list[bytes] = []
+        self._fragments = bytearray()
         self._size = 0
         self._decoder: codecs.IncrementalDecoder | None = None
 
@@ -132,11 +174,11 @@ class WebSocket:
         """Take bytes; give the messages that they complete, text as str. Never raises: a broken protocol closes."""
         messages: list[str | bytes] = []
         if self._have:
-            self._buffer.append(data)
+            self._buffer += data
             self._have += len(data)
             if self._have < self._need:
                 return messages
-            data = b"".join(self._buffer)
+            data = bytes(self._buffer)
             self._buffer.clear()
             self._have = 0
         position, end = 0, len(data)
@@ -161,7 +203,7 @@ class WebSocket:
                     self._check(first, length)
                 elif self._opcode:
                     raise _Failure(CloseCode.PROTOCOL_ERROR, "a new message before the last one was complete")
-                if length > self.max_size - self._size and not first & 8:
+                if length > self.max_size - self._size and not first & 8 and not self._may_shrink(first, length):
                     raise _Failure(CloseCode.MESSAGE_TOO_BIG, f"a message of more than {self.max_size} bytes")
                 stop = start + 4 + length
                 if end < stop:
@@ -174,19 +216,24 @@ class WebSocket:
                 else:
                     self._take(first, payload, messages)
         except UnicodeDecodeError:
-            self._fail(CloseCode.INVALID_DATA, "text that is not UTF-8")
+            self.fail(CloseCode.INVALID_DATA, "text that is not UTF-8")
         except _Failure as failure:
-            self._fail(failure.code, failure.reason)
+            self.fail(failure.code, failure.reason)
         else:
             if position < end and self.state is not CLOSED:
-                self._buffer.append(data[position:] if position else data)
+                self._buffer += data[position:] if position else data
                 self._have = end - position
         return messages
+
+    def _may_shrink(self, first: int, length: int) -> bool:
+        """Say whether a frame is of a compressed message that may still fit: what cannot be compressed gets a little longer by it."""
+        compressed = first & 0x40 or (self._rsv1 and not first & 0x0F)
+        return bool(compressed) and self._size + length <= self.max_size + (self.max_size >> 10) + 64
 
     def _check(self, first: int, length: int) -> None:
         """Check the first byte of any frame but a whole text."""
         opcode = first & 0x0F
-        if first & 0x30 or (first & 0x40 and not (self._inflate and opcode in (Opcode.TEXT, Opcode.BINARY))):
+        if first & 0x30 or (first & 0x40 and not (self.inflate and opcode in (Opcode.TEXT, Opcode.BINARY))):
             # "MUST be 0 unless an extension is negotiated that defines meanings for non-zero values" (5.2)
             raise _Failure(CloseCode.PROTOCOL_ERROR, "reserved bits are set")
         if opcode >= Opcode.CLOSE:
@@ -231,12 +278,12 @@ class WebSocket:
         self._size += len(payload)
         if self._decoder is not None:
             self._decoder.decode(payload)  # fails fast on text that is not UTF-8 (8.1)
-        self._fragments.append(payload)
+        self._fragments += payload
         if not first & 0x80:
             return
         if self._decoder is not None:
             self._decoder.decode(b"", True)
-        whole = b"".join(self._fragments)
+        whole = bytes(self._fragments)
         if self._rsv1:
             whole = self._decompress(whole)
         messages.append(whole.decode() if self._opcode == Opcode.TEXT else whole)
@@ -247,11 +294,15 @@ class WebSocket:
     def _decompress(self, data: bytes) -> bytes:
         decompressor = zlib.decompressobj(wbits=-15)
         try:
-            whole = decompressor.decompress(data + _TAIL, self.max_size)
+            # One byte more than may be, so that a bomb is known without being blown up.
+            whole = decompressor.decompress(data + _TAIL, self.max_size + 1)
         except zlib.error as error:
-            raise _Failure(CloseCode.PROTOCOL_ERROR, f"a message that is not compressed as agreed: {error}") from None
-        if decompressor.unconsumed_tail:
+            raise _Failure(CloseCode.INVALID_DATA, f"a message that is not compressed as agreed: {error}") from None
+        if len(whole) > self.max_size:
             raise _Failure(CloseCode.MESSAGE_TOO_BIG, f"a message of more than {self.max_size} bytes")
+        # A peer may end with a block that has BFINAL set and pad it (RFC 7692, 7.2.3.4).
+        if decompressor.unused_data not in (b"", _TAIL, b"\x00" + _TAIL):
+            raise _Failure(CloseCode.INVALID_DATA, "a compressed message with something behind its end")
         return whole
 
     def _closed_by_peer(self, payload: bytes) -> None:
@@ -260,7 +311,7 @@ class WebSocket:
             if len(payload) == 1:
                 raise _Failure(CloseCode.PROTOCOL_ERROR, "a Close frame with half a code")
             code = int.from_bytes(payload[:2], "big")
-            if not (code in _SENDABLE or 3000 <= code < 5000):
+            if not _may_be_sent(code):
                 raise _Failure(CloseCode.PROTOCOL_ERROR, f"the close code {code}, which nobody may send")
             self.close_reason = payload[2:].decode()
         self.close_code = code
@@ -269,17 +320,31 @@ class WebSocket:
             self.out.append(encode_frame(Opcode.CLOSE, payload[:2]))
         self.state = CLOSED
 
-    def _fail(self, code: CloseCode, reason: str) -> None:
+    def fail(self, code: CloseCode, reason: str) -> None:
+        """End the connection: the peer sent what cannot be borne."""
         if self.state is OPEN:
             self.out.append(encode_frame(Opcode.CLOSE, struct.pack("!H", code)))
         self.close_code = CloseCode.ABNORMAL
         self.close_reason = reason
+        self.failure = code
         self.state = CLOSED
         self._fragments.clear()
+        self._decoder = None
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
-        """Say that we close; what comes until the peer's own Close frame is still given."""
+        """Say that we close; what comes until the peer's own Close frame is still given.
+
+        A reason is cut to the 123 bytes that fit. NO_STATUS says nothing. Raises LocalProtocolError for a code that nobody may send.
+        """
+        if code == CloseCode.NO_STATUS:
+            payload = b""
+        elif _may_be_sent(code):
+            text = reason.encode(errors="replace")[: MAX_CONTROL - 2].decode(errors="ignore")
+            payload = struct.pack("!H", code) + text.encode()
+        else:
+            raise LocalProtocolError(
+                f"the close code {code} must not be sent: use 1000 to 1003, 1007 to 1014 or 3000 to 4999 (RFC 6455, 7.4)"
+            )
         if self.state is OPEN:
-            payload = struct.pack("!H", code) + reason.encode()[: MAX_CONTROL - 2]
             self.out.append(encode_frame(Opcode.CLOSE, payload))
             self.state = CLOSING

@@ -85,6 +85,13 @@ class Emits(ABC):
         """
         return await self._operator().call(event, *args, timeout=timeout)
 
+    def disconnect_sockets(self, close: bool = False) -> None:
+        """Disconnect these sockets from the namespace, or with `close` end their connections; may be called from any thread.
+
+        Their clients see `io server disconnect` and do not reconnect by themselves. What was emitted to them before is sent first.
+        """
+        self._operator().disconnect_sockets(close)
+
     async def drain(self) -> None:
         """Wait until what was emitted to these sockets has been handed to the network; those that go meanwhile are not waited for.
 

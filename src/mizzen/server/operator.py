@@ -94,6 +94,14 @@ class Operator(Emits):
             for socket in sockets:
                 socket.expect_no_more(id)
 
+    def disconnect_sockets(self, close: bool = False) -> None:
+        self._namespace.server.post(self._disconnect_sockets, close)
+
+    def _disconnect_sockets(self, close: bool) -> None:
+        members = [self._only] if self._only is not None else self._namespace.adapter.members(self._target)
+        for member in list(members):  # those who leave change the set
+            cast("Socket", member).disconnect(close)
+
     async def drain(self) -> None:
         sockets = [self._only] if self._only is not None else [cast("Socket", m) for m in self._namespace.adapter.members(self._target)]
         for socket in sockets:

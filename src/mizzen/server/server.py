@@ -15,7 +15,7 @@ from typing import Final, TypeVar, overload
 
 from mizzen.adapters.memory import MemoryAdapter
 from mizzen.errors import ArgumentsInvalid, LocalProtocolError
-from mizzen.options import AllowRequest, Cookie, Origins, RequestsMode, ServerOptions
+from mizzen.options import AllowRequest, Cookie, Origins, RequestsMode, ServerOptions, default_transports
 from mizzen.ports import Codec, Target
 from mizzen.protocol.codec import JSONCodec
 from mizzen.server.deadlines import Deadlines
@@ -29,7 +29,9 @@ from mizzen.server.socket import Socket
 from mizzen.server.tasks import Tasks, current_loop
 from mizzen.signatures import Signature
 from mizzen.transports.asgi import Endpoint
+from mizzen.transports.gate import Gate, is_own_host
 from mizzen.types import JSON, ASGIApp, Reason, Receive, Scope, Send
+from mizzen.virtual.cookie_script import CookieScript
 from mizzen.virtual.requests import Requests
 
 logger: Final = logging.getLogger("mizzen.server")
@@ -70,7 +72,7 @@ class Server(Emits):
         app: ASGIApp | None = None,
         *,
         path: str = "/socket.io",
-        transports: Collection[str] = ("polling", "websocket"),
+        transports: Collection[str] | None = None,
         allow_upgrades: bool = True,
         allow_eio3: bool = True,
         ping_interval: float = 25.0,
@@ -93,14 +95,21 @@ class Server(Emits):
         requests_to: ASGIApp | None = None,
         max_requests: int | None = None,
         max_response: int = 16 * 1024 * 1024,
+        request_timeout: float | None = None,
+        cancel_on_disconnect: bool = False,
         pinned_headers: Collection[str] = (),
+        send_response_headers: bool = True,
+        send_status_code: bool = True,
+        sails_cookie_path: str | None = "/__getcookie",
         close_grace: float = 10.0,
         debug: bool = False,
+        per_message_deflate: bool | int = False,
     ) -> None:
         """Make a server; raises OptionsError for options that cannot work. Times are in seconds, sizes in bytes.
 
         - `path`: where clients connect; the `path` option of theirs.
-        - `transports`: which of `polling` and `websocket` are offered. `allow_upgrades`: whether polling clients may move to WebSocket.
+        - `transports`: which of `polling` and `websocket` are offered; None: those of the environment variable MIZZEN_TRANSPORTS, which
+          `mizzen run --transports` sets, else both. `allow_upgrades`: whether polling clients may move to WebSocket.
         - `allow_eio3`: whether socket.io-client 1 and 2 and sails.io.js (Engine.IO 3) may connect.
         - `ping_interval`, `ping_timeout`: how often a ping goes out, and how long its pong may take.
         - `upgrade_timeout`: how long an upgrade may take. `connect_timeout`: how long a client may take to join its first namespace.
@@ -118,11 +127,18 @@ class Server(Emits):
         - `requests`: which events are socket requests: "auto" (those of Sails clients and those that look like one), "sails" (every event
           named after a verb, from Sails clients only), False (none). `requests_to`: the app that they go to, if not `app`.
         - `max_requests`: how many one socket may have in flight (None: `max_handlers` bounds them). `max_response`: the largest answer.
+        - `request_timeout`: how long a socket request may take before it is answered with 504 (None: as long as it takes).
+          `cancel_on_disconnect`: whether the app is cancelled then, and when the socket goes before the app has answered.
         - `pinned_headers`: names of headers that your proxies set and a socket request must not.
-        - `close_grace`: how long `close` waits for handlers. `debug`: whether errors tell clients their traceback."""
+        - `send_response_headers`, `send_status_code`: whether answers to socket requests have `headers` and `statusCode`.
+        - `sails_cookie_path`: where sails.io.js on pages of other origins fetches a script that gets it a cookie; None: nowhere.
+        - `close_grace`: how long `close` waits for handlers. `debug`: whether errors tell clients their traceback.
+        - `per_message_deflate`: whether messages to and from clients that offer it are compressed on WebSocket: those of 1024 bytes and
+          more, or of as many as given. A broadcast is compressed once. It has a say with Mizzen's own WebSocket class only (`mizzen run`):
+          any other ASGI server negotiates by itself (uvicorn: `--ws-per-message-deflate`)."""
         self.options: ServerOptions = ServerOptions(
             path=path,
-            transports=transports,
+            transports=default_transports() if transports is None else transports,
             allow_upgrades=allow_upgrades,
             allow_eio3=allow_eio3,
             ping_interval=ping_interval,
@@ -145,9 +161,15 @@ class Server(Emits):
             requests_to=requests_to,
             max_requests=max_requests,
             max_response=max_response,
+            request_timeout=request_timeout,
+            cancel_on_disconnect=cancel_on_disconnect,
             pinned_headers=pinned_headers,
+            send_response_headers=send_response_headers,
+            send_status_code=send_status_code,
+            sails_cookie_path=sails_cookie_path,
             close_grace=close_grace,
             debug=debug,
+            per_message_deflate=per_message_deflate,
         )
         self.app = app
         self.codec: Codec = JSONCodec()
@@ -171,6 +193,7 @@ class Server(Emits):
     tasks: Tasks
     unconnected: Deadlines[Multiplexer]
     _endpoint: Endpoint
+    _cookie_script: CookieScript
 
     # Handlers
 
@@ -246,6 +269,8 @@ class Server(Emits):
         self.unconnected = Deadlines(loop, self.options.connect_timeout, Multiplexer.overdue)
         self.sessions = Sessions(self.options, loop, lambda connection: Multiplexer(self, connection), self._close_soon)
         self._endpoint = Endpoint(self.options, self.sessions)
+        allows = Gate(self.options, self.sessions).allows
+        self._cookie_script = CookieScript(self.app or _nothing, lambda origin, host: is_own_host(origin, host) or allows(origin))
         self._phase = Phase.RUNNING
         self.dispatching = True
         _running.add(self)
@@ -378,22 +403,28 @@ class Server(Emits):
         if self._phase is Phase.IDLE or self._is_orphaned():
             self.start()
         current_loop.set(asyncio.get_running_loop())
-        if self._is_ours(scope):
-            await self._endpoint(scope, receive, send)
-        elif self.app is not None:
-            await self.app(scope, receive, send)
-        elif kind == "http":
-            await send({"type": "http.response.start", "status": 404, "headers": [(b"content-type", b"text/plain")]})
-            await send({"type": "http.response.body", "body": b"Not Found"})
-        else:
-            await receive()
-            await send({"type": "websocket.close", "code": 1000})
-
-    def _is_ours(self, scope: Scope) -> bool:
-        path: str = scope["path"]
-        root: str = scope.get("root_path", "")
+        path = _path_of(scope)
         own = self.options.path
-        # Under a mount some frameworks leave the whole path in place, others cut the root off.
-        if root and path.startswith(root.rstrip("/") + "/"):
-            path = path[len(root.rstrip("/")) :]
-        return path.startswith(own) and (len(path) == len(own) or path[len(own)] == "/")
+        if path.startswith(own) and (len(path) == len(own) or path[len(own)] == "/"):
+            await self._endpoint(scope, receive, send)
+        elif path == self.options.sails_cookie_path and kind == "http":
+            await self._cookie_script(scope, receive, send)
+        else:
+            await (self.app or _nothing)(scope, receive, send)
+
+
+def _path_of(scope: Scope) -> str:
+    """Give the path below the root: under a mount some frameworks leave the whole path in place, others cut the root off."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "").rstrip("/")
+    return path[len(root) :] if root and path.startswith(root + "/") else path
+
+
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """Be the app where there is none."""
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 404, "headers": [(b"content-type", b"text/plain")]})
+        await send({"type": "http.response.body", "body": b"Not Found"})
+    else:
+        await receive()
+        await send({"type": "websocket.close", "code": 1000})

@@ -60,6 +60,7 @@ class Socket(Emits):
         "data",
         "headers",
         "id",
+        "jar",
         "joined",
         "namespace",
         "reason",
@@ -82,6 +83,8 @@ class Socket(Emits):
         self._acks: dict[int, AckWaiter] = {}
         self._thread_turn: asyncio.Lock | None = None
         self._leaving: Gone | None = None
+        # What socket requests keep of this socket: the cookies that their answers have set. Made with the first one.
+        self.jar: object | None = None
 
     def __repr__(self) -> str:
         return f"<Socket {self.id} of {self.namespace.name} {self.state.value}>"

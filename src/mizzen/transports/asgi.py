@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final, cast
 from mizzen.errors import LocalProtocolError
 from mizzen.protocol.engine import PROBE_PING, PROBE_PONG, Link
 from mizzen.protocol.engine_packet import UPGRADE
+from mizzen.transports.carrier import NativeTransport
 from mizzen.transports.gate import Admission, Gate, Headers, Refusal
-from mizzen.transports.native import WIRE, NativeTransport, WebSocketProtocol
+from mizzen.transports.native import WIRE, WebSocketProtocol
 from mizzen.transports.polling import NOOP_INTERVAL, PollingTransport
 from mizzen.transports.websocket import NORMAL_CLOSURE, WebSocketTransport
 from mizzen.types import Handshake, Reason, Receive, Scope, Send
@@ -116,25 +117,26 @@ class Endpoint:
         except Refusal as refusal:
             await self._deny(scope, send, refusal)
             return
-        accept = {"type": "websocket.accept", "headers": self._gate.cors_headers(handshake)}
+        wire = cast("Mapping[str, object]", scope.get("extensions") or {}).get(WIRE)
+        headers = self._gate.cors_headers(handshake)
+        if isinstance(wire, WebSocketProtocol) and self._options.per_message_deflate:
+            headers = [*headers, *wire.deflate(handshake.headers.get("sec-websocket-extensions", ""))]
+        await send({"type": "websocket.accept", "headers": headers})
         if admission.session is not None:
-            await send(accept)
-            transport = self._transport(scope, admission.session, send, admission)
+            transport = self._transport(wire, admission.session, send, admission)
             await self._upgrade(admission.session, transport, receive, send)
             return
-        await send(accept)
         if not self._sessions.accepting:  # it began to close meanwhile
             await _close(send)
             return
         session = self._sessions.create(handshake, admission.eio, Link.WEBSOCKET)
-        transport = self._transport(scope, session, send, admission)
+        transport = self._transport(wire, session, send, admission)
         session.start(transport)
         await transport.serve(receive)
 
-    def _transport(self, scope: Scope, session: Session, send: Send, admission: Admission) -> WebSocketTransport | NativeTransport:
-        wire = cast("Mapping[str, object]", scope.get("extensions") or {}).get(WIRE)
+    def _transport(self, wire: object, session: Session, send: Send, admission: Admission) -> WebSocketTransport | NativeTransport:
         if isinstance(wire, WebSocketProtocol):
-            return wire.carry(session, self._options.max_payload, admission.base64)
+            return wire.carry(session, self._options, admission.base64)
         return WebSocketTransport(session, send, self._options.max_payload, admission.base64)
 
     async def _upgrade(self, session: Session, transport: WebSocketTransport | NativeTransport, receive: Receive, send: Send) -> None:

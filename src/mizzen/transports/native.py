@@ -3,40 +3,43 @@
     uvicorn app:io --ws mizzen.transports.native:WebSocketProtocol        (`mizzen run` does it by itself)
 
 Each WebSocket is offered to the app with an extension of the ASGI scope that holds the wire. Mizzen's endpoint takes it: from then on no
-ASGI event, queue or task stands between the socket and the session. Every other app ignores it and gets ASGI events from this class.
+ASGI event, queue or task stands between the socket and the session. Every other app ignores it and gets ASGI events from this class, which
+obeys uvicorn's options `ws_max_size`, `ws_ping_interval` and `ws_ping_timeout` and compresses nothing.
+
+Frames that come in one segment with the request's head are lost: uvicorn drops them. No client may send any before it has the answer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from base64 import b64decode
 from collections import deque
-from collections.abc import Iterable
-from http import HTTPStatus
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
-from mizzen.protocol.engine_packet import MESSAGE_BYTE
-from mizzen.protocol.websocket import CLOSED, OPEN, CloseCode, Opcode, WebSocket, accept_key, encode_frame
-from mizzen.types import Message, Reason, Scope
+from mizzen.protocol.upgrade import Headers, accept_key, is_key, response_head
+from mizzen.protocol.websocket import (
+    CLOSED,
+    DEFLATE_ANSWER,
+    OPEN,
+    CloseCode,
+    Opcode,
+    WebSocket,
+    accepts_deflate,
+    encode_frame,
+)
+from mizzen.transports.carrier import CLOSE_TIME, NativeTransport
+from mizzen.types import Message, Scope
 
 if TYPE_CHECKING:
+    from mizzen.options import ServerOptions
     from mizzen.ports import Session
-    from mizzen.protocol.encoded import Encoded
 
 WIRE = "mizzen.wire"
 """The key in `scope["extensions"]` that holds the wire."""
 
-CLOSE_TIME = 5.0
-"""Seconds that the peer has to answer our Close frame."""
-
-JOIN_UP_TO = 64 * 1024
-"""Bytes that are joined for one write; more go out as they are, uncopied."""
-
 logger: Final = logging.getLogger("uvicorn.error")
-
-Headers = Iterable[tuple[bytes, bytes]]
 
 
 class UvicornConfig(Protocol):
@@ -46,6 +49,8 @@ class UvicornConfig(Protocol):
     loaded_app: Any
     root_path: str
     ws_max_size: int
+    ws_ping_interval: float | None
+    ws_ping_timeout: float | None
 
     @property
     def asgi_version(self) -> str: ...
@@ -65,148 +70,14 @@ class ClientGone(OSError):
     """The WebSocket is gone; `send` raises it in the app (ASGI specification 2.4)."""
 
 
-class NativeTransport(asyncio.Protocol):
-    """Carries one session on a WebSocket; the event loop calls it directly.
+class Phase(Enum):
+    """HANDSHAKE: not answered; ACCEPTED; TAKEN: a session has the wire; ENDED: the app has closed or refused; GONE: the client has."""
 
-    `writable` is true until the loop says that the socket's buffer is full.
-    """
-
-    __slots__ = (
-        *("_base64", "_closing", "_codec", "_connections", "_eio", "_largest", "_paused", "_receive", "_session", "_transport", "_wire"),
-    )
-
-    name: str = "websocket"
-
-    def __init__(self, wire: WebSocketProtocol, session: Session, base64: bool) -> None:
-        self._wire: WebSocketProtocol | None = wire
-        self._session = session
-        self._codec = wire.codec
-        self._transport = wire.transport
-        self._connections = wire.connections
-        self._base64 = base64
-        self._eio = session.eio
-        self._receive = self._receive_eio3 if session.eio == 3 else session.receive
-        self._paused = False
-        self._largest = 0
-        self._closing = False
-
-    # What the event loop calls
-
-    def data_received(self, data: bytes) -> None:
-        codec = self._codec
-        for message in codec.feed(data):
-            self._receive(message)
-        if codec.out:
-            self._transport.write(b"".join(codec.out))
-            codec.out.clear()
-        if codec.state is CLOSED:
-            self._finish()
-
-    def eof_received(self) -> bool:
-        return False
-
-    def pause_writing(self) -> None:
-        self._paused = True
-
-    def resume_writing(self) -> None:
-        self._paused = False
-        self._session.ready()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._connections.discard(self)
-        self._paused = False
-        self._closing = True
-        self._session.lost(Reason.TRANSPORT_CLOSE, None if exc is None else str(exc))
-
-    # What the session calls
-
-    @property
-    def writable(self) -> bool:
-        return not self._paused
-
-    @property
-    def sending(self) -> bool:
-        return self._paused
-
-    @property
-    def buffered(self) -> int:
-        return max(0, self._transport.get_write_buffer_size() - self._largest) if self._paused else 0
-
-    def flush(self, out: list[Encoded]) -> bool:
-        """Write everything at once, unless the socket's buffer is full."""
-        if self._paused:
-            return False
-        eio, base64 = self._eio, self._base64
-        if len(out) == 1:
-            self._largest = out[0].size
-            self._transport.write(out[0].frames(eio, base64))
-            return True
-        frames = [encoded.frames(eio, base64) for encoded in out]
-        self._largest = max(map(len, frames))
-        if sum(map(len, frames)) <= JOIN_UP_TO:
-            self._transport.write(b"".join(frames))
-        else:
-            self._transport.writelines(frames)
-        return True
-
-    def end(self, last: Encoded) -> None:
-        """Close the WebSocket; one whose buffer is full is cut off."""
-        if self._closing:
-            return
-        self._closing = True
-        if self._paused:
-            self._transport.abort()
-            return
-        codec = self._codec
-        if codec.state is OPEN:
-            codec.close()
-            self._transport.write(b"".join(codec.out))
-            codec.out.clear()
-            asyncio.get_running_loop().call_later(CLOSE_TIME, self._transport.close)
-        else:
-            self._transport.close()
-
-    def pause_reading(self) -> None:
-        self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
-
-    async def serve(self, receive: object) -> None:
-        """Take over from ASGI events; this returns at once, and the app's coroutine with it."""
-        wire, self._wire = self._wire, None
-        assert wire is not None
-        self._paused = wire.paused
-        for event in wire.hand_over(self):
-            if event["type"] == "websocket.receive":
-                text = event.get("text")
-                self._receive(event["bytes"] if text is None else text)
-            else:
-                self._session.lost(Reason.TRANSPORT_CLOSE)
-
-    # The end
-
-    def shutdown(self) -> None:
-        """Take notice that uvicorn stops: the server of this session closes, and then the connection with it."""
-        self._session.shut_down()
-
-    def _receive_eio3(self, packet: str | bytes) -> None:
-        if isinstance(packet, bytes):
-            if packet[:1] != MESSAGE_BYTE:
-                self._session.lost(Reason.PARSE_ERROR, "a binary packet that is not a message")
-                return
-            packet = packet[1:]
-        self._session.receive(packet)
-
-    def _finish(self) -> None:
-        """The peer has closed, or broken the protocol: there is nothing more to read."""
-        code = self._codec.close_code
-        if code == CloseCode.ABNORMAL:
-            self._session.lost(Reason.TRANSPORT_ERROR, self._codec.close_reason)
-        else:
-            self._session.lost(Reason.TRANSPORT_CLOSE)
-        self._transport.close()
+    HANDSHAKE = "handshake"
+    ACCEPTED = "accepted"
+    TAKEN = "taken"
+    ENDED = "ended"
+    GONE = "gone"
 
 
 class WebSocketProtocol(asyncio.Protocol):
@@ -216,8 +87,8 @@ class WebSocketProtocol(asyncio.Protocol):
     """
 
     __slots__ = (
-        *("_asgi_version", "_client", "_closing", "_denial", "_drained", "_events", "_key", "_loop", "_server_state", "_taken", "_waiter"),
-        *("app", "app_state", "codec", "connections", "paused", "root_path", "scope", "transport"),
+        *("_asgi_version", "_client", "_config", "_denial", "_drained", "_early", "_events", "_key", "_loop", "_phase", "_server_state"),
+        *("_timer", "_waiter", "app", "app_state", "codec", "connections", "paused", "root_path", "scope", "transport"),
     )
 
     def __init__(
@@ -235,16 +106,18 @@ class WebSocketProtocol(asyncio.Protocol):
         self.connections: set[Any] = server_state.connections
         self.codec: WebSocket = WebSocket(config.ws_max_size)
         self.paused: bool = False
+        self._config = config
         self._asgi_version = config.asgi_version
         self._server_state = server_state
         self._loop = _loop or asyncio.get_running_loop()
         self._key = b""
+        self._early = b""
         self._events: deque[Message] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Event | None = None
         self._denial: tuple[int, list[tuple[bytes, bytes]], list[bytes]] | None = None
-        self._taken = False
-        self._closing = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._phase = Phase.HANDSHAKE
 
     transport: asyncio.Transport
     scope: Scope
@@ -258,16 +131,22 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take the request's head, which uvicorn hands over as bytes, and then frames."""
-        if not self._key:
-            self._handshake(data)
+        if self._phase is Phase.HANDSHAKE:
+            if not self._key:
+                self._handshake(data)
+            else:
+                # A client must wait for the answer (4.1); what it sends nevertheless is not answered before.
+                self._early += data
+                self.transport.pause_reading()
             return
         codec = self.codec
         for message in codec.feed(data):
-            self._put({"type": "websocket.receive", "text" if isinstance(message, str) else "bytes": message})
+            # The app that has closed reads no more.
+            if self._phase is Phase.ACCEPTED:
+                self._put({"type": "websocket.receive", "text" if isinstance(message, str) else "bytes": message})
         self._write_answers()
-        if codec.state is CLOSED and not self._closing:
-            self._closing = True
-            self._put({"type": "websocket.disconnect", "code": codec.close_code, "reason": codec.close_reason})
+        if codec.state is CLOSED:
+            self._gone(codec.failure or codec.close_code or CloseCode.ABNORMAL, codec.close_reason)
             self.transport.close()
 
     def eof_received(self) -> bool:
@@ -280,21 +159,21 @@ class WebSocketProtocol(asyncio.Protocol):
         self.paused = False
         if self._drained is not None:
             self._drained.set()
+            self._drained = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.connections.discard(self)
-        self._closing = True
+        self._gone(CloseCode.ABNORMAL)
         self.resume_writing()
-        self._put({"type": "websocket.disconnect", "code": self.codec.close_code or CloseCode.ABNORMAL})
+        self._let_go()
 
     def shutdown(self) -> None:
         """Take notice that uvicorn stops."""
-        if self._key and self.codec.state is OPEN:
-            self.codec.close(CloseCode.SERVICE_RESTART)
-            self._write_answers()
-        self._put({"type": "websocket.disconnect", "code": CloseCode.SERVICE_RESTART})
-        self._closing = True
-        self.transport.close()
+        if self._phase is Phase.HANDSHAKE:
+            self._respond(503, [], b"the server is shutting down")
+        elif self._phase is Phase.ACCEPTED:
+            self._close(CloseCode.SERVICE_RESTART, "")
+            self._phase = Phase.GONE
 
     # The handshake
 
@@ -304,7 +183,7 @@ class WebSocketProtocol(asyncio.Protocol):
         headers = [(name.lower(), value.strip()) for name, _, value in [line.partition(b":") for line in lines[1:] if line]]
         found = dict(headers)
         key = found.get(b"sec-websocket-key", b"")
-        if method != b"GET" or not _is_key(key):
+        if method != b"GET" or not is_key(key) or not target.isascii():
             self._respond(400, [], b"not a WebSocket handshake: GET with a Sec-WebSocket-Key of 16 bytes is needed")
             return
         if found.get(b"sec-websocket-version") != b"13":
@@ -312,17 +191,18 @@ class WebSocketProtocol(asyncio.Protocol):
             self._respond(426, [(b"sec-websocket-version", b"13")], b"only version 13 of the WebSocket protocol is known")
             return
         self._key = key
-        self.scope = self._make_scope(target, headers, found.get(b"sec-websocket-protocol", b""))
+        self.scope = self._make_scope(target, headers)
         self._events.append({"type": "websocket.connect"})
         # uvicorn leaves a reference cycle between its HTTP protocol and the parser of it behind; broken once it has let go.
         self._loop.call_soon(_break_cycle, self.transport.get_protocol())
-        task = self._loop.create_task(self._run(), name="mizzen-websocket")
+        task = self._loop.create_task(self._run(self.scope), name="mizzen-websocket")
         self._server_state.tasks.add(task)
         task.add_done_callback(self._server_state.tasks.discard)
 
-    def _make_scope(self, target: bytes, headers: list[tuple[bytes, bytes]], protocols: bytes) -> Scope:
+    def _make_scope(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> Scope:
         raw_path, _, query = target.partition(b"?")
         path = raw_path.decode("ascii")
+        protocols = b",".join(value for name, value in headers if name == b"sec-websocket-protocol")
         get = self.transport.get_extra_info
         client, server = get("peername"), get("sockname")  # tuples, or text for a unix socket
         self._client = (client[0], client[1]) if isinstance(client, tuple) else None
@@ -343,45 +223,42 @@ class WebSocketProtocol(asyncio.Protocol):
             "extensions": {"websocket.http.response": {}, WIRE: self},
         }
 
-    async def _run(self) -> None:
+    async def _run(self, scope: Scope) -> None:
         try:
-            await self.app(self.scope, self.receive, self.send)
+            await self.app(scope, self.receive, self.send)
         except ClientGone:
             pass
         except BaseException as error:
             if not isinstance(error, asyncio.CancelledError):
                 logger.exception("Exception in ASGI application\n")
-            if self._key and not self._taken:
+            if self._phase is Phase.HANDSHAKE:
                 self._respond(500, [], b"Internal Server Error")
-            elif not self._closing and not isinstance(self.transport.get_protocol(), NativeTransport):
+            elif self._phase is Phase.ACCEPTED:
                 self._close(CloseCode.INTERNAL_ERROR, "")
         else:
-            if self.transport.get_protocol() is self and not self._closing:
-                if not self._taken:
-                    logger.error("ASGI callable returned without completing handshake.")
-                    self._respond(500, [], b"Internal Server Error")
-                else:
-                    self._close(CloseCode.NORMAL, "")
+            if self._phase is Phase.HANDSHAKE:
+                logger.error("ASGI callable returned without completing handshake.")
+                self._respond(500, [], b"Internal Server Error")
+            elif self._phase is Phase.ACCEPTED:
+                self._close(CloseCode.NORMAL, "")
 
     def _respond(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """Answer with HTTP and close."""
-        if self._closing:
-            return
-        self._closing = True
         names = {name.lower() for name, _ in headers}
         extra: list[tuple[bytes, bytes]] = [(b"connection", b"close")]
         if b"content-length" not in names:
             extra.append((b"content-length", b"%d" % len(body)))
         if b"content-type" not in names:
             extra.append((b"content-type", b"text/plain; charset=utf-8"))
-        self.transport.write(_head(status, [*self._server_state.default_headers, *headers, *extra]) + body)
+        self.transport.write(response_head(status, [*self._server_state.default_headers, *headers, *extra]) + body)
         self._log(str(status))
-        self._put({"type": "websocket.disconnect", "code": CloseCode.ABNORMAL})
+        self._gone(CloseCode.ABNORMAL)
+        self._phase = Phase.ENDED
         self.transport.close()
 
     def _log(self, outcome: str) -> None:
         if logger.isEnabledFor(logging.INFO) and self._key:
-            path = self.scope["path"]
+            path = quote(self.scope["path"])
             query = self.scope["query_string"].decode("latin-1")
             client = f"{self._client[0]}:{self._client[1]}" if self._client else ""
             logger.info('%s - "WebSocket %s" %s', client, f"{path}?{query}" if query else path, outcome)
@@ -390,11 +267,12 @@ class WebSocketProtocol(asyncio.Protocol):
 
     async def receive(self) -> Message:
         """Give the next ASGI event; the socket is not read while one waits."""
+        self._keep_alive()
         while not self._events:
             self._waiter = self._loop.create_future()
             await self._waiter
         event = self._events.popleft()
-        if not self._events and not self.transport.is_closing():
+        if not self._events and self._phase is Phase.ACCEPTED and not self.transport.is_closing():
             self.transport.resume_reading()
         return event
 
@@ -405,43 +283,65 @@ class WebSocketProtocol(asyncio.Protocol):
         if event["type"] == "websocket.receive" and not self.transport.is_closing():
             self.transport.pause_reading()
 
+    def _gone(self, code: int, reason: str = "") -> None:
+        """Tell the app, once, that the WebSocket is over."""
+        if self._phase in (Phase.HANDSHAKE, Phase.ACCEPTED):
+            self._put({"type": "websocket.disconnect", "code": int(code), "reason": reason})
+        if self._phase is not Phase.TAKEN:
+            self._phase = Phase.GONE
+        if self._timer is not None:
+            self._timer.cancel()
+
     async def send(self, message: Message) -> None:
         """Take an ASGI event of the app; waits while the socket's buffer is full, and raises OSError once the client is gone."""
         kind = message["type"]
-        if not self._taken:
+        if self._phase is Phase.HANDSHAKE:
             self._answer_handshake(kind, message)
-            return
-        if self._closing:
+        elif self._phase is Phase.GONE:
             raise ClientGone("the WebSocket is closed")
-        if kind == "websocket.send":
+        elif self._phase is not Phase.ACCEPTED:
+            raise RuntimeError(f"Unexpected ASGI message '{kind}', after the WebSocket was closed or refused.")
+        elif kind == "websocket.send":
             data = message.get("bytes")
-            if data is not None:
-                self.transport.write(encode_frame(Opcode.BINARY, data))
-            else:
-                self.transport.write(encode_frame(Opcode.TEXT, message["text"].encode()))
+            self.transport.write(
+                encode_frame(Opcode.TEXT, message["text"].encode()) if data is None else encode_frame(Opcode.BINARY, bytes(data))
+            )
+            self._keep_alive()
             if self.paused:
-                self._drained = asyncio.Event()
-                await self._drained.wait()
+                await self._writable()
         elif kind == "websocket.close":
-            self._close(message.get("code") or CloseCode.NORMAL, message.get("reason") or "")
+            code = message.get("code")
+            self._close(CloseCode.NORMAL if code is None else code, message.get("reason") or "")
         else:
             raise RuntimeError(f"Expected ASGI message 'websocket.send' or 'websocket.close', but got '{kind}'.")
 
+    async def _writable(self) -> None:
+        while self.paused:
+            if self._drained is None:
+                self._drained = asyncio.Event()
+            await self._drained.wait()
+        if self._phase is Phase.GONE:
+            raise ClientGone("the WebSocket is closed")
+
     def _answer_handshake(self, kind: str, message: Message) -> None:
-        if self._closing:
-            raise ClientGone("the client went before the handshake was answered")
-        if self._denial is not None and kind == "websocket.http.response.body":
+        if self._denial is not None:
+            if kind != "websocket.http.response.body":
+                raise RuntimeError(f"Expected ASGI message 'websocket.http.response.body', but got '{kind}'.")
             status, headers, body = self._denial
             body.append(message.get("body", b""))
             if not message.get("more_body", False):
                 self._respond(status, headers, b"".join(body))
         elif kind == "websocket.accept":
-            self._taken = True
             headers = [(b"upgrade", b"websocket"), (b"connection", b"Upgrade"), (b"sec-websocket-accept", accept_key(self._key))]
             if message.get("subprotocol"):
                 headers.append((b"sec-websocket-protocol", message["subprotocol"].encode("latin-1")))
-            self.transport.write(_head(101, [*headers, *self._server_state.default_headers, *message.get("headers", ())]))
+            self.transport.write(response_head(101, [*headers, *self._server_state.default_headers, *message.get("headers", ())]))
+            self._phase = Phase.ACCEPTED
             self._log("[accepted]")
+            if self._early:
+                early, self._early = self._early, b""
+                self.transport.resume_reading()
+                self.data_received(early)
         elif kind == "websocket.close":
             self._respond(403, [], b"")
         elif kind == "websocket.http.response.start":
@@ -454,46 +354,83 @@ class WebSocketProtocol(asyncio.Protocol):
     def _close(self, code: int, reason: str) -> None:
         self.codec.close(code, reason)
         self._write_answers()
-        self._closing = True
-        self._put({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self._gone(code, reason)
+        self._phase = Phase.ENDED
         self.transport.resume_reading()
-        self._loop.call_later(CLOSE_TIME, self.transport.close)
+        self._timer = self._loop.call_later(CLOSE_TIME, self.transport.abort)
 
     def _write_answers(self) -> None:
         if self.codec.out:
-            self.transport.write(b"".join(self.codec.out))
+            # A peer that does not read what it asks for gets no pongs, so that they do not pile up.
+            if not self.paused or self.codec.state is not OPEN:
+                self.transport.write(b"".join(self.codec.out))
             self.codec.out.clear()
+
+    # Pings, for apps that have no heartbeat of their own
+
+    def _keep_alive(self) -> None:
+        interval = self._config.ws_ping_interval
+        if self._timer is None and interval and self._phase is Phase.ACCEPTED:
+            self.codec.on_pong = self._ponged
+            self._timer = self._loop.call_later(interval, self._ping)
+
+    def _ping(self) -> None:
+        self.transport.write(encode_frame(Opcode.PING, b"alive"))
+        timeout = self._config.ws_ping_timeout
+        if timeout is None:
+            self._ponged(b"")
+        else:
+            self._timer = self._loop.call_later(timeout, self._silent)
+
+    def _ponged(self, payload: bytes) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._keep_alive()
+
+    def _silent(self) -> None:
+        if self._events:
+            self._ponged(b"")  # reading has stopped until the app takes what has come, and a pong may lie behind it
+            return
+        self._close(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
+        self._phase = Phase.GONE
+        self.transport.close()
 
     # The wire
 
-    def carry(self, session: Session, max_payload: int, base64: bool) -> NativeTransport:
-        """Give the transport that takes this WebSocket over, once it is served, for a session."""
-        self.codec.max_size = max_payload
-        return NativeTransport(self, session, base64)
+    def deflate(self, offers: str) -> Headers:
+        """Agree to compression if the client offers it in this Sec-WebSocket-Extensions header; give the header that says so."""
+        if not accepts_deflate(offers):
+            return []
+        self.codec.inflate = True
+        return [(b"sec-websocket-extensions", DEFLATE_ANSWER)]
 
-    def hand_over(self, native: NativeTransport) -> list[Message]:
+    def carry(self, session: Session, options: ServerOptions, base64: bool) -> NativeTransport:
+        """Give the transport that takes this WebSocket over, once it is served, for a session."""
+        return NativeTransport(self, session, options, base64)
+
+    def hand_over(self, native: NativeTransport, *, read: bool) -> list[Message]:
         """Have the event loop call `native` from now on; give the events that nobody has read."""
         events = list(self._events)
         self._events.clear()
         self.connections.discard(self)
-        if not self.transport.is_closing():
+        if self._timer is not None:
+            self._timer.cancel()
+        self.codec.on_pong = None
+        if self._phase is Phase.ACCEPTED:
             self.connections.add(native)
             self.transport.set_protocol(native)
-            self.transport.resume_reading()
+            if read:
+                self.transport.resume_reading()
+        self._phase = Phase.TAKEN
+        self._let_go()
         return events
 
-
-def _is_key(key: bytes) -> bool:
-    try:
-        return len(b64decode(key, validate=True)) == 16
-    except ValueError:
-        return False
-
-
-def _head(status: int, headers: Headers) -> bytes:
-    lines = [b"HTTP/1.1 %d %b" % (status, HTTPStatus(status).phrase.encode("ascii"))]
-    lines += [name + b": " + value for name, value in headers]
-    return b"\r\n".join(lines) + b"\r\n\r\n"
+    def _let_go(self) -> None:
+        """Undo the reference cycle between this and the scope."""
+        if self._key:
+            self.scope["extensions"].pop(WIRE, None)
+            self.scope = {}
 
 
 def _break_cycle(http: object) -> None:

@@ -21,7 +21,7 @@ class SocketGone(OSError):
 
 
 class AnswerRefused(OSError):
-    """The app went on sending an answer that was refused already, being endless or larger than a socket may carry."""
+    """The app went on sending an answer that was refused already: it is endless, larger than a socket may carry, or too late."""
 
 
 async def dispatch(
@@ -34,6 +34,9 @@ async def dispatch(
     max_response: int,
     debug: bool,
     on_error: Callable[[Exception], None],
+    on_cookie: Callable[[bytes], None] | None = None,
+    timeout: float | None = None,
+    cancel: bool = False,
 ) -> None:
     """Run `app` in the current task until it returns, and call `answer` once, with the JWR, as soon as its answer is complete.
 
@@ -41,10 +44,17 @@ async def dispatch(
     before it has answered gets a 500, with the traceback as its body if `debug`; whatever it raises goes to `on_error`, once, except what
     follows from `send` having raised here. An event stream and an answer of more than `max_response` bytes become a 501, and are stopped.
     Not answered: a request whose socket is gone, and one whose task is cancelled, which is up to whoever cancelled it.
+
+    `on_cookie` gets each Set-Cookie header of the answer. After `timeout` seconds without a complete answer, 504 is the answer, and to the
+    app it is as if its client were gone. It then may go on, unless `cancel`: that cancels it, for this as for a socket that is gone.
     """
-    exchange = _Exchange(scope["method"], body, answer, gone, max_response)
+    exchange = _Exchange(scope["method"], body, answer, gone, max_response, on_cookie)
+    guard = None if timeout is None and not cancel else _Guard(exchange, gone, timeout, cancel, on_error, scope)
     try:
         await app(scope, exchange.receive, exchange.send)
+    except asyncio.CancelledError:
+        if guard is None or not guard.takes_back():
+            raise
     except Exception as error:
         if not _is_ours(error):
             on_error(error)
@@ -57,22 +67,80 @@ async def dispatch(
             exchange.fail(problem if debug else None)
     finally:
         exchange.close()
+        if guard is not None:
+            guard.close()
+
+
+class _Guard:
+    """Watches over a request that may take too long, or whose app is to be cancelled with its socket."""
+
+    __slots__ = ("_cancel", "_cancelled", "_exchange", "_gone", "_on_error", "_task", "_timer", "_what")
+
+    def __init__(
+        self, exchange: _Exchange, gone: Gone, timeout: float | None, cancel: bool, on_error: Callable[[Exception], None], scope: Scope
+    ) -> None:
+        self._exchange = exchange
+        self._gone = gone
+        self._on_error = on_error
+        self._what = f"{scope['method']} {scope['path']}"
+        self._task = asyncio.current_task()
+        self._cancelled = False
+        self._cancel = cancel
+        if cancel:
+            gone.watch(self._stop)
+        self._timer = None if timeout is None else asyncio.get_running_loop().call_later(timeout, self._expire, timeout)
+
+    def _expire(self, timeout: float) -> None:
+        if self._exchange.complete or self._gone:
+            return
+        self._exchange.expire(f"The app did not answer within {timeout:g} seconds.")
+        self._on_error(TimeoutError(f"{self._what} was not answered within {timeout:g} seconds (request_timeout)"))
+        if self._cancel:
+            self._stop()
+
+    def _stop(self) -> None:
+        # An app that disconnects its own socket goes on, as it would have without waiting for anything.
+        task = self._task
+        if task is not None and task is not asyncio.current_task() and not self._cancelled and not self._exchange.answered:
+            self._cancelled = True
+            task.cancel()
+
+    def takes_back(self) -> bool:
+        """Say whether the cancellation that arrives came from here, and from nowhere else."""
+        return self._cancelled and self._task is not None and self._task.cancelling() == 1
+
+    def close(self) -> None:
+        if self._cancelled and self._task is not None:
+            self._task.uncancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._cancel:
+            self._gone.unwatch(self._stop)
 
 
 class _Exchange:
     """The ASGI side of one request: its `receive` and `send`."""
 
     __slots__ = (
-        *("_answer", "_body", "_chunks", "_gone", "_headers", "_max_response", "_method", "_refusal", "_size", "_waiters"),
-        *("complete", "status"),
+        *("_answer", "_body", "_chunks", "_gone", "_headers", "_max_response", "_method", "_on_cookie", "_refusal", "_size", "_waiters"),
+        *("answered", "complete", "status"),
     )
 
-    def __init__(self, method: str, body: bytes, answer: Callable[[dict[str, JSON]], None], gone: Gone, max_response: int) -> None:
+    def __init__(
+        self,
+        method: str,
+        body: bytes,
+        answer: Callable[[dict[str, JSON]], None],
+        gone: Gone,
+        max_response: int,
+        on_cookie: Callable[[bytes], None] | None,
+    ) -> None:
         self._method = method
         self._body: bytes | None = body
         self._answer = answer
         self._gone = gone
         self._max_response = max_response
+        self._on_cookie = on_cookie
         self._headers: list[tuple[bytes, bytes]] = []
         self._chunks: list[bytes] = []
         self._size = 0
@@ -80,6 +148,7 @@ class _Exchange:
         self._waiters: list[asyncio.Future[None]] | None = None
         self.status = 0
         self.complete = False
+        self.answered = False  # by the app itself
 
     async def receive(self) -> Message:
         """Give the body, all at once; then, when nothing more can be said to the client, `http.disconnect`."""
@@ -117,6 +186,8 @@ class _Exchange:
                 self._refuse("An event stream has no end, so it cannot be answered over a socket. Listen to events, or use HTTP.")
             elif name == b"content-length" and self._method != "HEAD" and value.isdigit() and int(value) > self._max_response:
                 self._refuse_size()
+            elif name == b"set-cookie" and self._on_cookie is not None:
+                self._on_cookie(value)
 
     def _add(self, message: Message) -> None:
         if not self.status:
@@ -138,6 +209,7 @@ class _Exchange:
     def _finish(self) -> None:
         chunks = self._chunks
         body = bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
+        self.answered = True
         self._complete(make_jwr(self._method, self.status, self._headers, body))
 
     def _refuse_size(self) -> None:
@@ -147,6 +219,11 @@ class _Exchange:
         self._refusal = why
         self._complete({"body": why, "headers": {}, "statusCode": HTTPStatus.NOT_IMPLEMENTED.value})
         raise AnswerRefused(why)
+
+    def expire(self, why: str) -> None:
+        """Answer 504 in place of the app, which is told no more than that nobody listens."""
+        self._refusal = why
+        self._complete({"body": why, "headers": {}, "statusCode": HTTPStatus.GATEWAY_TIMEOUT.value})
 
     def fail(self, details: str | None) -> None:
         """Answer 500, unless an answer has gone out or nobody waits for it."""

@@ -58,7 +58,7 @@ class SocketRequest:
         self.content_type: bytes | None = content_type
 
 
-def parse_request(verb: str, args: Sequence[JSON]) -> SocketRequest:
+def parse_request(verb: str, args: Sequence[JSON], *, body_of_get: bool = False) -> SocketRequest:
     """Make a request of an event: `verb` is its name, one of `VERBS`, and `args` what followed the name.
 
     There is one argument, an object with `url` and, if wanted, `headers`, `data` and `params`. Its `method` means nothing, as in Sails.
@@ -67,7 +67,8 @@ def parse_request(verb: str, args: Sequence[JSON]) -> SocketRequest:
     GET and HEAD put data into the query, where keys of the URL itself win: arrays repeat the key, scalars are JSON text without quotes,
     objects JSON text; the keys of an array as a whole are its indices. With the other verbs data is a JSON body, or in the urlencoded form
     where the header `content-type` asks for it; bytes go as they are, and so does a string whose content type is not JSON. {} is a body
-    with POST, PUT and PATCH only, because sails.io.js sends it with every call without data. Raises `RequestInvalid`, and nothing else.
+    with POST, PUT and PATCH only, because sails.io.js sends it with every call without data. With `body_of_get`, data of GET and HEAD is a
+    body as well, as Sails actions find it in `req.body`. Raises `RequestInvalid`, and nothing else.
     """
     if len(args) != 1 or not isinstance(args[0], dict):
         raise RequestInvalid(_wrong_arguments(verb, args))
@@ -82,6 +83,8 @@ def parse_request(verb: str, args: Sequence[JSON]) -> SocketRequest:
         content_type = None
         if data is not None and data != {}:
             query = _add_to_query(query, data)
+            if body_of_get:
+                body, content_type = _encode_body(data, None)
     elif data is not None and (data != {} or verb not in _EMPTY_IS_ABSENT):
         body, content_type = _encode_body(data, content_type)
     return SocketRequest(_METHODS[verb], path, raw_path, query, list(headers.items()), body, content_type)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from mizzen.options import RequestsMode
-from mizzen.types import JSON, ASGIApp, Handshake
+from mizzen.types import JSON, ASGIApp, Handshake, Scope
+from mizzen.virtual.cookies import CookieJar, read_cookies, with_cookies
 from mizzen.virtual.dispatch import dispatch
 from mizzen.virtual.headers import pin
 from mizzen.virtual.invalid import RequestInvalid
@@ -61,7 +63,7 @@ class Requests:
         try:
             if self._mode == "sails":
                 check_sdk(handshake)
-            request = parse_request(verb, args)
+            request = parse_request(verb, args, body_of_get=self._mode == "sails")
             scope = build_scope(
                 handshake,
                 request,
@@ -72,21 +74,28 @@ class Requests:
                 pinned=self._pinned,
             )
         except RequestInvalid as invalid:
-            self._give(socket, id, invalid.payload, instead="sails:parseError")
+            if id is not None:
+                socket.ack(id, (invalid.payload,))
+            else:
+                socket.emit("sails:parseError", invalid.payload)
             return
         app = self.app
         if app is None:
             self._give(socket, id, {"body": NOT_FOUND, "headers": {}, "statusCode": 404})
             return
+        options = self._options
         await dispatch(
             app,
             scope,
             request.body or b"",
             answer=lambda jwr: self._give(socket, id, jwr),
             gone=socket.leaving,
-            max_response=self._options.max_response,
-            debug=self._options.debug,
+            max_response=options.max_response,
+            debug=options.debug,
             on_error=lambda error: self._report(error, socket, f"{request.method} {request.path}"),
+            on_cookie=_add_cookies(socket, scope),
+            timeout=options.request_timeout,
+            cancel=options.cancel_on_disconnect,
         )
 
     def refuse(self, socket: Socket, id: int | None) -> None:
@@ -98,12 +107,33 @@ class Requests:
         # Mounted under a path, the server is not the app that answers: that one's root is the outer app's.
         return handshake.scope.get("app_root_path" if self._mounted else "root_path", "")
 
-    @staticmethod
-    def _give(socket: Socket, id: int | None, jwr: dict[str, JSON], instead: str | None = None) -> None:
-        if id is not None:
-            socket.ack(id, (jwr,))
-        elif instead is not None:
-            socket.emit(instead, jwr)
+    def _give(self, socket: Socket, id: int | None, jwr: dict[str, JSON]) -> None:
+        if id is None:
+            return
+        if not self._options.send_response_headers:
+            jwr.pop("headers", None)
+        if not self._options.send_status_code:
+            jwr.pop("statusCode", None)
+        socket.ack(id, (jwr,))
+
+
+def _add_cookies(socket: Socket, scope: Scope) -> Callable[[bytes], None] | None:
+    """Put the socket's cookies into a request, and give what takes those of its answer; with `nosession` there are neither."""
+    cookie, refused = read_cookies(scope["headers"])
+    if refused or (b"nosession" in socket.handshake.scope["query_string"] and socket.handshake.query.get("nosession")):
+        scope["headers"] = with_cookies(scope["headers"], b"")
+        return None
+    path: bytes = scope["raw_path"]
+    if isinstance(socket.jar, CookieJar):
+        scope["headers"] = with_cookies(scope["headers"], socket.jar.merge(cookie, path, time.time()))
+
+    def keep(set_cookie: bytes) -> None:
+        jar = socket.jar
+        if not isinstance(jar, CookieJar):
+            jar = socket.jar = CookieJar()
+        jar.store(set_cookie, path, time.time(), cookie)
+
+    return keep
 
 
 def sdk_version(handshake: Handshake) -> str | None:

@@ -1,0 +1,1 @@
+"""The same app in six frameworks: every route is reached by HTTP and by socket."""
