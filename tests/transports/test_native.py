@@ -593,6 +593,19 @@ async def test_a_connection_that_breaks_while_the_session_is_made_is_over() -> N
         assert ends.reasons == []
 
 
+@native_only
+async def test_a_connection_that_is_closed_and_lost_while_it_is_handed_over_raises_nothing() -> None:
+    """The loop still calls the class that made the handshake, because its transport was closing when it handed over."""
+    async with Server() as io:
+        websocket = NativeWebSocket(io, engine_target(transport="websocket"))
+        protocol = websocket.pipe.protocol
+        await until(lambda: websocket.pipe.protocol is not protocol)
+        protocol.connection_lost(None)
+        protocol.connection_lost(None)
+        websocket.pipe.lose(None)
+        await until(lambda: nothing_is_left(io))
+
+
 # Flow control over a real connection
 
 

@@ -430,7 +430,6 @@ class WebSocketProtocol(asyncio.Protocol):
         """Undo the reference cycle between this and the scope."""
         if self._key:
             self.scope["extensions"].pop(WIRE, None)
-            self.scope = {}
 
 
 def _break_cycle(http: object) -> None:
