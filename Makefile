@@ -4,7 +4,7 @@
 #   make demo       run the demo (PORT=8000)
 #   make test       run the tests (ARGS="-k name")
 #   make check      ruff, pyright, architecture and exports
-#   make bench      measure the protocol core
+#   make bench      measure servers beside their peers (ARGS="--quick"; needs Linux and a C compiler)
 #   make test-313   run the tests that need no other language on Python 3.13
 #   make format     format the code and sort the imports
 #   make pins       write requirements-dev.txt anew
@@ -49,8 +49,11 @@ format:
 	$(PY) -m ruff format .
 
 bench:
-	@$(SETUP)
-	$(PY) benchmarks/micro.py
+	@for cc in $$CC cc gcc clang; do command -v $$cc >/dev/null && exit 0; done; \
+	echo "make bench needs a C compiler for its load generator (no other target does). On Debian and Ubuntu:" >&2; \
+	echo "    apt install gcc libc6-dev libssl-dev zlib1g-dev" >&2; exit 2
+	@$(SETUP) benchmarks
+	$(PY) -m benchmarks $(ARGS)
 
 test-313:
 	@python=$$(sh tools/find-python 3.13) || { if [ -n "$$CI" ]; then exit 1; fi; echo "test-313: nothing done"; exit 0; }; \
@@ -63,4 +66,5 @@ pins:
 	$(PY) tools/pins.py
 
 clean:
-	rm -rf .venv .venv313 .cache .pytest_cache .ruff_cache .hypothesis tools/node_modules tests/interop/node_modules examples/board/node_modules
+	rm -rf .venv .venv313 .cache .pytest_cache .ruff_cache .hypothesis tools/node_modules tests/interop/node_modules examples/board/node_modules \
+		benchmarks/node_modules benchmarks/results

@@ -1,0 +1,1 @@
+"""The same small app for every server that is measured."""
