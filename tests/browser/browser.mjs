@@ -10,11 +10,11 @@ const peers = createRequire(join(here, "../interop/package.json"));
 const cache = join(here, "../../.cache");
 
 // Only the font that comes with the browser, so that a page looks the same on every machine.
-const fontsConfig = `<?xml version="1.0"?>
+const fontsConfig = (home) => `<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 <fontconfig>
   <dir prefix="relative">.</dir>
-  <cachedir prefix="relative">cache</cachedir>
+  <cachedir>${join(home, "fonts/cache")}</cachedir>
 </fontconfig>
 `;
 
@@ -33,7 +33,6 @@ async function unpack() {
     try {
       const { default: chromium } = await import(pathToFileURL(join(root, "build/esm/index.js")));
       await chromium.executablePath();
-      writeFileSync(join(fresh, "fonts/fonts.conf"), fontsConfig);
       renameSync(fresh, home);
     } catch (error) {
       rmSync(fresh, { recursive: true, force: true });
@@ -51,6 +50,7 @@ async function unpack() {
 /** Start the browser; the caller closes it. */
 export async function launch() {
   const home = await unpack();
+  writeFileSync(join(home, "fonts/fonts.conf"), fontsConfig(home)); // each time, as the project's folder may have moved
   const { chromium } = peers("playwright-core");
   return chromium.launch({
     executablePath: join(home, "chromium"),
