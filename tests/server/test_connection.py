@@ -1071,3 +1071,14 @@ def test_what_timers_are_late_does_not_add_up(world: World) -> None:
     assert not connection.gone
     world.clock.advance(0.001)
     assert connection.gone
+
+
+def test_a_large_message_that_was_held_leaves_no_room_behind(slow: Slow) -> None:
+    world, connection, _ = slow
+    connection.hold(100_000)
+    connection.hold(-100_000)
+    connection.write(text(60))
+    connection.write(text(60))
+    connection.write(text(60))
+    world.clock.turn()
+    assert connection.gone

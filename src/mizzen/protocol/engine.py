@@ -2,7 +2,8 @@
 
 The shell hands over packets, in the unit that every transport shares: `str` for a text packet with its type digit, `bytes` for a binary
 message. `Engine.receive` answers control packets by itself, appending to `out`, and gives back messages. It never looks at a clock: when a
-deadline has to be set anew it leaves its kind in `due`, and the shell calls `overdue` when it passes."""
+deadline has to be set anew it leaves its kind in `due`, and the shell calls `overdue` when it passes.
+"""
 
 from __future__ import annotations
 
@@ -146,7 +147,8 @@ class Engine:
 
     `out` holds what is to be sent, in order, and outlives a change of transport. `heard` is set by every packet that arrives; a pong that
     is overdue although something else was heard since the ping gets one more period (as engine.io 6.6.10 gives it), so that a long upload
-    is not taken for silence."""
+    is not taken for silence.
+    """
 
     __slots__ = (
         "due",

@@ -143,7 +143,8 @@ class WebSocket:
     `feed` gives the messages that bytes complete; `out` collects what is to be sent in answer (pongs, the Close frame), and the shell
     sends and empties it. A message of more than `max_size` bytes ends the connection as soon as a header tells of it. `inflate` says that
     permessage-deflate was agreed on, without context takeover. `on_pong` is called with the payload of each pong. `failure` is the code
-    that the peer was told when it broke the protocol, and `close_code` then ABNORMAL."""
+    that the peer was told when it broke the protocol, and `close_code` then ABNORMAL.
+    """
 
     __slots__ = (
         *("_buffer", "_decoder", "_fragments", "_have", "_need", "_opcode", "_rsv1", "_size"),

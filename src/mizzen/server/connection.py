@@ -69,11 +69,11 @@ class Connection:
         "_cancel_probe",
         "_drained",
         "_heartbeat",
+        "_largest_held",
         "_resumed",
         "consumer",
         "dirty",
         "engine",
-        "_largest_held",
         "handshake",
         "held",
         "paused",
@@ -210,8 +210,8 @@ class Connection:
 
     def hold(self, size: int) -> None:
         """Count bytes that wait for a CONNECT packet; negative: they wait no longer."""
-        self._largest_held = max(self._largest_held, size) if self.held else size
         self.held += size
+        self._largest_held = max(self._largest_held, size) if self.held else 0
         self.unsent += size
         self._mark()
 

@@ -96,5 +96,6 @@ class Emits(ABC):
         """Wait until what was emitted to these sockets has been handed to the network; those that go meanwhile are not waited for.
 
         The backpressure of a producer. On ASGI servers `handed` means that the server's `send` has returned; with polling, that a GET took
-        it."""
+        it.
+        """
         await self._operator().drain()

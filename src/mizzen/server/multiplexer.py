@@ -61,7 +61,8 @@ class Multiplexer:
 
     At most `max_handlers` handlers run at once; further events wait in `inbox`, whose size in bytes is `inbox_size`. While it holds more
     than `max_buffer` the connection is not read. Acks and what concerns the connection itself never wait. `requests` are the socket
-    requests in flight or in the inbox; they are counted up only where `max_requests` bounds them."""
+    requests in flight or in the inbox; they are counted up only where `max_requests` bounds them.
+    """
 
     __slots__ = ("_drain_scheduled", "_size", "connection", "decoder", "inbox", "inbox_size", "requests", "running", "server", "sockets")
 

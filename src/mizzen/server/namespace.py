@@ -49,7 +49,8 @@ class Namespace(Emits):
         It gets the socket and then the arguments, validated by its annotations; what it returns is the ack. `connect` handlers get the
         socket and, if they take it, `auth`, and refuse by raising ConnectRefused; `disconnect` handlers the socket and, if they take them,
         the reason and its details. Several handlers of one event all run, in order of registration. Raises TypeError for a signature that
-        cannot work and LocalProtocolError for a reserved name."""
+        cannot work and LocalProtocolError for a reserved name.
+        """
         if handler is None:
             return lambda function: self.on(event, function)
         if event == "connection":

@@ -65,7 +65,8 @@ class Server(Emits):
         io = Server(app)        # io is the ASGI app to serve
 
     Without `app` it answers under `path` only. It starts with the ASGI lifespan, or with the first request where none comes (mounted under
-    a path, for instance; then `requests_to` names the app that socket requests go to)."""
+    a path, for instance; then `requests_to` names the app that socket requests go to).
+    """
 
     def __init__(
         self,
@@ -135,7 +136,8 @@ class Server(Emits):
         - `close_grace`: how long `close` waits for handlers. `debug`: whether errors tell clients their traceback.
         - `per_message_deflate`: whether messages to and from clients that offer it are compressed on WebSocket: those of 1024 bytes and
           more, or of as many as given. A broadcast is compressed once. It has a say with Mizzen's own WebSocket class only (`mizzen run`):
-          any other ASGI server negotiates by itself (uvicorn: `--ws-per-message-deflate`)."""
+          any other ASGI server negotiates by itself (uvicorn: `--ws-per-message-deflate`).
+        """
         self.options: ServerOptions = ServerOptions(
             path=path,
             transports=default_transports() if transports is None else transports,

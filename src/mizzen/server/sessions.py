@@ -36,7 +36,8 @@ class Sessions:
     """Makes, finds and forgets connections.
 
     `accept` is called with each new connection and gives what takes its messages: Socket.IO, or any other consumer. `shut_down` is called
-    when the ASGI server closes a connection because it stops."""
+    when the ASGI server closes a connection because it stops.
+    """
 
     def __init__(
         self,

@@ -46,7 +46,8 @@ class Socket(Emits):
 
     `id` is public: it names the socket, and a room with only this socket in it. `data` and `headers` are yours: `data` for anything,
     `headers` for what goes along with every socket request (`socket.headers["authorization"] = …`). `reason` says why it is gone, None
-    before. `emit`, `join`, `leave` and `disconnect` may be called from any thread; once the socket is gone they do nothing."""
+    before. `emit`, `join`, `leave` and `disconnect` may be called from any thread; once the socket is gone they do nothing.
+    """
 
     __slots__ = (
         "__weakref__",
@@ -166,7 +167,8 @@ class Socket(Emits):
 
         `timeout` in seconds; without one, until the client answers or goes. Raises AckTimeout, ConnectionClosed when the socket goes
         before it answers, RemoteError when the client's handler failed, and LocalProtocolError when `max_pending_acks` others are awaited
-        already."""
+        already.
+        """
         check_event(event)
         namespace = self.namespace
         reply = Reply(namespace.server.running_loop())

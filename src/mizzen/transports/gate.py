@@ -68,7 +68,8 @@ class Gate:
         """Raise Refusal for a page of another site.
 
         A browser sends cookies with every WebSocket, whatever page opened it, so that a foreign page could act as the user. `Origin: null`
-        is foreign."""
+        is foreign.
+        """
         headers = handshake.headers
         origin = headers.get("origin")
         if origin is None:
