@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Literal, cast
 
 from fastapi import FastAPI, HTTPException, Request, Response
-from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse
+from fastapi.responses import FileResponse, HTMLResponse
 from pydantic import BaseModel
 from starlette.middleware.sessions import SessionMiddleware
 
 from mizzen import Server, Socket
 from mizzen.fastapi import CurrentSocket
 from mizzen.types import JSON, ASGIApp, Receive, Scope, Send
+from tests.interop.sails_routes import answers
 
 HERE = Path(__file__).resolve().parent
 PAGE = (HERE / "sails_page/index.html").read_text()
@@ -54,6 +55,7 @@ api.add_middleware(SessionMiddleware, secret_key="of the tests", same_site=SAME_
 io = Server(api, cors_origins=ALLOWED, cors_credentials=SAME_SITE == "none")
 mounted = Server(requests_to=api)
 api.mount("/realtime", mounted)
+api.include_router(answers)
 
 
 class Note(BaseModel):
@@ -105,39 +107,9 @@ async def write_note(note: Note, response: Response, socket: CurrentSocket) -> J
     return saved
 
 
-@api.get("/text")
-async def read_text() -> PlainTextResponse:
-    return PlainTextResponse("plain é")
-
-
-@api.get("/bytes")
-async def read_bytes() -> Response:
-    return Response(bytes([0, 1, 255]), media_type="application/octet-stream")
-
-
 @api.post("/bytes")
 async def write_bytes(request: Request) -> JSON:
     return {"bytes": list(await request.body()), "type": request.headers["content-type"]}
-
-
-@api.get("/nothing", status_code=204)
-async def read_nothing() -> None:
-    return None
-
-
-@api.get("/elsewhere")
-async def go_elsewhere() -> RedirectResponse:
-    return RedirectResponse("/mirror", 302)
-
-
-@api.get("/forbidden")
-async def forbid() -> None:
-    raise HTTPException(403, {"code": "E_FORBIDDEN"})
-
-
-@api.get("/fails")
-async def fail() -> None:
-    raise RuntimeError("the secret of the stack")
 
 
 @api.get("/never")

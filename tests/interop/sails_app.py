@@ -9,13 +9,13 @@ import asyncio
 import json
 from collections import defaultdict
 
-from fastapi import FastAPI, HTTPException, Request, Response
-from fastapi.responses import PlainTextResponse, RedirectResponse
+from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 
 from mizzen import Server, Socket
 from mizzen.fastapi import CurrentSocket
 from mizzen.types import JSON
+from tests.interop.sails_routes import answers
 
 VALUES: dict[str, JSON] = {
     "null": None,
@@ -31,6 +31,7 @@ io = Server(api)
 notes: list[dict[str, JSON]] = []
 gates: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 abandoned: set[str] = set()
+api.include_router(answers)
 
 
 class NewNote(BaseModel):
@@ -71,39 +72,9 @@ async def read_value(name: str) -> JSON:
     return VALUES[name]
 
 
-@api.get("/text")
-async def read_text() -> PlainTextResponse:
-    return PlainTextResponse("plain é")
-
-
-@api.get("/bytes")
-async def read_bytes() -> Response:
-    return Response(bytes([0, 1, 255]), media_type="application/octet-stream")
-
-
 @api.post("/bytes")
 async def write_bytes(request: Request) -> JSON:
     return {"size": len(await request.body()), "type": request.headers["content-type"]}
-
-
-@api.get("/nothing", status_code=204)
-async def read_nothing() -> None:
-    return None
-
-
-@api.get("/elsewhere")
-async def go_elsewhere() -> RedirectResponse:
-    return RedirectResponse("/mirror", 302)
-
-
-@api.get("/forbidden")
-async def forbid() -> None:
-    raise HTTPException(403, {"code": "E_FORBIDDEN"})
-
-
-@api.get("/fails")
-async def fail() -> None:
-    raise RuntimeError("the secret of the stack")
 
 
 @api.get("/gates/{name}")
