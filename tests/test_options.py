@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import FrozenInstanceError, asdict, fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -171,6 +172,62 @@ def test_origins_may_be_all_none_or_a_function() -> None:
     assert ServerOptions(cors_origins=None).cors_origins is None
     assert ServerOptions(cors_origins=[]).cors_origins == frozenset()
     assert ServerOptions(cors_origins=allowed).cors_origins is allowed
+
+
+@pytest.mark.parametrize("name", ["cors_methods", "cors_allowed_headers", "cors_exposed_headers"])
+@pytest.mark.parametrize("value", ["GET", 5, ["a b"], ["x:y"], ["a\r\nb: c"], [""], ["é"], [None]])
+def test_cors_lists_are_lists_of_names(name: str, value: object) -> None:
+    assert refused(**{name: value}).startswith(name)
+
+
+def test_cors_lists_are_kept_as_they_are_given() -> None:
+    options = ServerOptions(cors_methods=["GET", "PUT"], cors_allowed_headers=["x-a"], cors_exposed_headers=("x-b", "x-c"))
+    assert options.cors_methods == ("GET", "PUT")
+    assert options.cors_allowed_headers == ("x-a",)
+    assert options.cors_exposed_headers == ("x-b", "x-c")
+    assert ServerOptions().cors_allowed_headers is None
+
+
+@pytest.mark.parametrize("name", ["cors_methods", "cors_exposed_headers"])
+def test_only_the_allowed_headers_may_be_what_is_asked_for(name: str) -> None:
+    assert refused(**{name: None}).startswith(f"{name}=None")
+
+
+# Compression, and what is served
+
+
+@pytest.mark.parametrize("name", ["http_compression", "per_message_deflate"])
+def test_compression_is_on_off_or_from_a_size_on(name: str) -> None:
+    for given, kept in ((True, 1024), (False, False), (1, 1), (4096, 4096)):
+        options: dict[str, Any] = {name: given}
+        assert getattr(ServerOptions(**options), name) == kept
+    for wrong in (0, -1, 1.5, "1024", None):
+        assert refused(**{name: wrong}).startswith(f"{name}={wrong!r}")
+
+
+def test_polls_are_compressed_and_the_client_is_served_by_default() -> None:
+    options = ServerOptions()
+    assert options.http_compression == 1024
+    assert options.per_message_deflate is False
+    assert options.serve_client is True
+    assert options.client_files == {}
+    assert options.add_trailing_slash is True
+    assert options.initial_packet is None
+
+
+def test_files_of_the_client_are_there(tmp_path: Path) -> None:
+    script = tmp_path / "a.js"
+    message = refused(client_files={"a.js": script})
+    assert message.startswith("client_files['a.js']=")
+    assert "there is no such file" in message
+    script.write_text("")
+    assert ServerOptions(client_files={"v1/a.js": script}).client_files == {"v1/a.js": str(script)}
+    assert refused(client_files={"../a.js": script}).startswith("client_files: '../a.js'")
+
+
+@pytest.mark.parametrize("packet", [5, ["x"], {"a": 1}, True])
+def test_the_initial_packet_is_a_message(packet: object) -> None:
+    assert refused(initial_packet=packet).startswith(f"initial_packet={packet!r}")
 
 
 # The cookie

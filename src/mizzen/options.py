@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from inspect import iscoroutinefunction
 from typing import Literal, TypeAlias, cast
@@ -15,8 +15,10 @@ from mizzen.types import ASGIApp, Handshake
 Origins: TypeAlias = Literal["*"] | Collection[str] | Callable[[str], bool] | None
 AllowRequest: TypeAlias = Callable[[Handshake], bool | Awaitable[bool | None] | None]
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
-DEFLATE_THRESHOLD = 1024
-"""Bytes from which on messages are compressed with `per_message_deflate=True`, as in the Node server."""
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FILE_NAME = re.compile(r"[\w.@+-]+(/[\w.@+-]+)*", re.ASCII)
+COMPRESSION_THRESHOLD = 1024
+"""Bytes from which on `per_message_deflate=True` and `http_compression=True` compress, as in the Node server."""
 
 TRANSPORTS_VARIABLE = "MIZZEN_TRANSPORTS"
 """The environment variable that says which transports a server offers whose code does not say it."""
@@ -26,6 +28,51 @@ def default_transports() -> Collection[str]:
     """Give the transports of a server whose code names none: those of the environment variable, else both."""
     named = os.environ.get(TRANSPORTS_VARIABLE, "")
     return tuple(each.strip() for each in named.split(",") if each.strip()) or ("polling", "websocket")
+
+
+def check_counts(options: ConnectionStateRecovery | ServerOptions) -> None:
+    """Raise OptionsError for a `max_…` that is no whole number of at least 1; None stands for no limit where it is the default."""
+    for each in fields(options):
+        value = getattr(options, each.name)
+        if not each.name.startswith("max_") or isinstance(each.default, float) or (value is None and each.default is None):
+            continue
+        if not isinstance(value, int) or value < 1:
+            raise OptionsError(f"{each.name}={value!r}: expected a whole number, 1 or more")
+
+
+def check_cors_lists(options: ServerOptions) -> None:
+    """Raise OptionsError for lists of methods and headers that could not stand in a CORS answer."""
+    for name in ("cors_methods", "cors_allowed_headers", "cors_exposed_headers"):
+        given: object = getattr(options, name)
+        if given is None and name == "cors_allowed_headers":
+            continue
+        if isinstance(given, str) or not isinstance(given, Collection):
+            raise OptionsError(f"{name}={given!r}: expected a list of names, such as [{given!r}]")
+        for each in cast("Collection[object]", given):
+            if not isinstance(each, str) or not _TOKEN.fullmatch(each):
+                raise OptionsError(f"{name}: {each!r} is no name: expected letters, digits and - such as 'x-request-id'")
+        object.__setattr__(options, name, tuple(cast("Collection[str]", given)))
+
+
+def check_client_files(given: Mapping[str, str | os.PathLike[str]]) -> Mapping[str, str]:
+    """Give the files that are served by name; raises OptionsError for a name that no URL could have and for a file that is not there."""
+    files: dict[str, str] = {}
+    for name, path in given.items():
+        if not _FILE_NAME.fullmatch(name) or any(part.startswith(".") for part in name.split("/")):
+            raise OptionsError(f"client_files: {name!r} is no name of a file: expected one such as 'socket.io.js', without a leading '/'")
+        files[name] = os.fspath(path)
+        if not os.path.isfile(path):
+            raise OptionsError(f"client_files[{name!r}]={os.fspath(path)!r}: there is no such file; build or install it, or leave it out")
+    return files
+
+
+def check_parser(parser: object) -> None:
+    """Raise OptionsError for what is no codec (`mizzen.ports.Codec`)."""
+    if isinstance(parser, type):
+        raise OptionsError(f"parser={parser!r}: expected a codec, not its class; did you mean {parser.__name__}()?")
+    for method in ("encode", "encode_event", "encode_ack", "decoder"):
+        if not callable(getattr(parser, method, None)):
+            raise OptionsError(f"parser={parser!r}: expected a codec such as MsgpackCodec(), with a method {method!r}")
 
 
 RequestsMode: TypeAlias = Literal["auto", "sails", False]
@@ -65,6 +112,27 @@ class Cookie:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionStateRecovery:
+    """How clients that were away for a short time go on where they were: their rooms and data are restored, what they missed is sent.
+
+    `max_disconnection_duration` is how long they may be away, in seconds. With `skip_middlewares` the middleware of the namespace does not
+    run for them again. `max_history` bounds the bytes of what was sent, and `max_sessions` how many clients that are away, of which each
+    namespace keeps the newest.
+    """
+
+    max_disconnection_duration: float = 120.0
+    skip_middlewares: bool = True
+    max_history: int = 64 * 1024 * 1024
+    max_sessions: int = 100_000
+
+    def __post_init__(self) -> None:
+        duration = cast("object", self.max_disconnection_duration)
+        if not isinstance(duration, (int, float)) or not 0 < duration < float("inf"):
+            raise OptionsError(f"max_disconnection_duration={duration!r}: expected more than 0 seconds")
+        check_counts(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
     """What `Server(app, …)` was given. Times are in seconds, sizes in bytes.
 
@@ -85,12 +153,18 @@ class ServerOptions:
     max_buffer: int = 16 * 1024 * 1024
     max_handlers: int = 100
     max_namespaces: int = 100
+    max_child_namespaces: int = 10_000
+    cleanup_empty_child_namespaces: bool = False
+    connection_state_recovery: ConnectionStateRecovery | None = None
     max_pending_acks: int = 10_000
     max_threads: int = 40
     cookie: Cookie | None = None
     cors_origins: Origins = None
     cors_credentials: bool = False
     cors_max_age: int | None = None
+    cors_methods: Collection[str] = ("GET", "POST")
+    cors_allowed_headers: Collection[str] | None = None
+    cors_exposed_headers: Collection[str] = ()
     allow_request: AllowRequest | None = None
     requests: RequestsMode = "auto"
     requests_to: ASGIApp | None = None
@@ -105,6 +179,11 @@ class ServerOptions:
     close_grace: float = 10.0
     debug: bool = False
     per_message_deflate: bool | int = False
+    http_compression: bool | int = True
+    initial_packet: str | bytes | None = None
+    add_trailing_slash: bool = True
+    serve_client: bool = True
+    client_files: Mapping[str, str | os.PathLike[str]] = field(default_factory=dict[str, "str | os.PathLike[str]"])
 
     def __post_init__(self) -> None:
         if not self.path.startswith("/") or not self.path.strip("/"):
@@ -120,16 +199,18 @@ class ServerOptions:
                 raise OptionsError(f"{name}={value!r}: expected seconds")
             if value == 0 and name != "close_grace":
                 raise OptionsError(f"{name}={value!r}: expected more than 0 seconds")
-        for each in fields(self):
-            if each.name.startswith("max_"):
-                value = getattr(self, each.name)
-                if not (value is None and each.default is None) and (not isinstance(value, int) or value < 1):
-                    raise OptionsError(f"{each.name}={value!r}: expected a whole number, 1 or more")
-        deflate: object = getattr(self, "per_message_deflate")  # noqa: B009 - anything may have been given
-        if deflate is True:
-            object.__setattr__(self, "per_message_deflate", DEFLATE_THRESHOLD)
-        elif deflate is not False and (not isinstance(deflate, int) or deflate < 1):
-            raise OptionsError(f"per_message_deflate={deflate!r}: expected True, False or the bytes from which on messages are compressed")
+        check_counts(self)
+        for name in ("per_message_deflate", "http_compression"):
+            threshold: object = getattr(self, name)
+            if threshold is True:
+                object.__setattr__(self, name, COMPRESSION_THRESHOLD)
+            elif threshold is not False and (not isinstance(threshold, int) or threshold < 1):
+                raise OptionsError(f"{name}={threshold!r}: expected True, False or the bytes from which on it compresses")
+        check_cors_lists(self)
+        object.__setattr__(self, "client_files", check_client_files(self.client_files))
+        first: object = getattr(self, "initial_packet")  # noqa: B009 - anything may have been given
+        if not (first is None or isinstance(first, (str, bytes))):
+            raise OptionsError(f"initial_packet={first!r}: expected str, bytes or None")
         limit = cast("object", self.request_timeout)
         if limit is not None and not (isinstance(limit, (int, float)) and 0 < limit < float("inf")):
             raise OptionsError(f"request_timeout={limit!r}: expected more than 0 seconds, or None for no limit")

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 
 from mizzen import Reason, Server, Socket
 
@@ -23,6 +23,23 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 api = FastAPI(lifespan=lifespan)
 io = Server(api, close_grace=5)
+
+
+@api.get("/client")
+async def client(request: Request) -> dict[str, object]:
+    assert request.client is not None
+    return {"host": request.client.host, "scheme": request.url.scheme, "root": request.scope["root_path"], "path": request.scope["path"]}
+
+
+@io.on("client")
+async def client_by_socket(socket: Socket) -> dict[str, object]:
+    handshake = socket.handshake
+    return {"host": handshake.address, "secure": handshake.secure, "root": handshake.scope["root_path"], "path": handshake.scope["path"]}
+
+
+@io.on("carrier")
+async def carrier(socket: Socket) -> str:
+    return type(socket.conn.transport).__name__
 
 
 @api.get("/where")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import ssl
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from websockets.asyncio.client import unix_connect
 from mizzen import Server
 from mizzen.cli import main
 from mizzen.errors import OptionsError
-from tests.support import NATIVE, WITHIN, Wire, join, join_namespace, until
+from tests.support import NATIVE, WITHIN, Wire, join, join_namespace, open_polling, open_wire, until
 from tests.test_servers import Process, check_log, running
 
 APP = "tests.cli.counting_app:io"
@@ -32,16 +34,42 @@ KEY, CERTIFICATE = str(HERE / "localhost.key"), str(HERE / "localhost.crt")
 MIZZEN = ("-m", "mizzen", "run", APP, "--port", "{port}")
 UVICORN = ("-m", "uvicorn", APP, "--port", "{port}", "--ws", NATIVE)
 TARGET = "/socket.io/?EIO=4&transport=websocket"
-CLIENTS = 200
+GUNICORN = ("-m", "gunicorn", APP, "--bind", "127.0.0.1:{port}", "--worker-class", "tests.cli.gunicorn_worker.NativeWorker")
+CLIENTS = 500
+AT_ONCE = 25
+"""Clients that connect at the same time; uvicorn's backlog holds more, but not those of every system."""
 
 
-async def open_poll(http: httpx.AsyncClient) -> asyncio.Task[httpx.Response]:
-    """Open a session on polling that has joined, and leave a GET waiting."""
-    opened = await http.get("/socket.io/?EIO=4&transport=polling")
-    query = f"/socket.io/?EIO=4&transport=polling&sid={json.loads(opened.text[1:])['sid']}"
-    assert (await http.post(query, content="40")).text == "ok"
-    assert (await http.get(query)).text.startswith("40{")
-    return asyncio.create_task(http.get(query))
+class Poller:
+    """A client on polling, on one kept-alive connection: quicker than a whole HTTP client, of which there are many here."""
+
+    def __init__(self, url: str) -> None:
+        self._port = int(url.rpartition(":")[2])
+        self._query = "EIO=4&transport=polling"
+
+    async def ask(self, method: str = "GET", body: str = "") -> tuple[int, str]:
+        """Make a request; give status and body."""
+        head = f"{method} /socket.io/?{self._query} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\nContent-Length: {len(body)}\r\n\r\n"
+        self._writer.write((head + body).encode())
+        answer = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
+        length = re.search(r"\r\ncontent-length: (\d+)\r\n", answer)
+        assert length, answer
+        return int(answer.split()[1]), (await self._reader.readexactly(int(length[1]))).decode()
+
+    async def wait(self) -> asyncio.Task[tuple[int, str]]:
+        """Open a session that has joined, and leave a GET waiting."""
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        _, opened = await self.ask()
+        self._query += f"&sid={json.loads(opened[1:])['sid']}"
+        assert await self.ask("POST", "40") == (200, "ok")
+        status, joined = await self.ask()
+        assert (status, joined[:3]) == (200, "40{")
+        return asyncio.create_task(self.ask())
+
+    async def close(self) -> None:
+        self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
 
 
 def reasons_in(log: str) -> dict[str, int]:
@@ -50,21 +78,32 @@ def reasons_in(log: str) -> dict[str, int]:
     return json.loads(found[1])
 
 
-@pytest.mark.parametrize("command", [MIZZEN, UVICORN], ids=["mizzen run", "uvicorn --ws"])
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Let this process, and those that it starts, have the files open that so many clients need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 8 * CLIENTS) if hard < 0 else min(hard, max(soft, 8 * CLIENTS)), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
+@pytest.mark.parametrize("command", [MIZZEN, UVICORN, GUNICORN], ids=["mizzen run", "uvicorn --ws", "gunicorn"])
 async def test_when_it_is_told_to_end_every_client_is_told_in_time(command: Sequence[str]) -> None:
-    limits = httpx.Limits(max_connections=None)
     async with AsyncExitStack() as stack:
         process = await stack.enter_async_context(running(command))
-        http = await stack.enter_async_context(httpx.AsyncClient(base_url=process.url, timeout=30, limits=limits, trust_env=False))
-        polls = [await open_poll(http) for _ in range(CLIENTS)]
-        wires = [(await stack.enter_async_context(join(process.url)))[0] for _ in range(CLIENTS)]
+        pollers = [Poller(process.url) for _ in range(CLIENTS)]
+        polls: list[asyncio.Task[tuple[int, str]]] = []
+        wires: list[Wire] = []
+        for start in range(0, CLIENTS, AT_ONCE):
+            polls += await asyncio.gather(*[poller.wait() for poller in pollers[start : start + AT_ONCE]])
+            joined = await asyncio.gather(*[stack.enter_async_context(join(process.url)) for _ in range(AT_ONCE)])
+            wires += [wire for wire, _ in joined]
         began = time.monotonic()
         ending = asyncio.create_task(process.end(signal.SIGTERM))
-        for wire in wires:
-            assert await wire.until_closed() == 1000
-        for poll in polls:
-            answer = await poll
-            assert (answer.status_code, answer.text) == (200, "1")
+        assert await asyncio.gather(*[wire.until_closed() for wire in wires]) == [1000] * CLIENTS
+        assert await asyncio.gather(*polls) == [(200, "1")] * CLIENTS
+        await asyncio.gather(*[poller.close() for poller in pollers])
         assert await ending in (0, -signal.SIGTERM)
         assert time.monotonic() - began < 5  # the grace of the app
         assert reasons_in(process.log) == {"server shutting down": 2 * CLIENTS}
@@ -142,6 +181,108 @@ async def test_tls_carries_messages_and_the_close() -> None:
             assert await wire.until_closed() == 1000
         assert await ending in (0, -signal.SIGTERM)
         assert reasons_in(process.log) == {"server shutting down": 1}
+        check_log(process.log)
+
+
+async def test_a_key_with_a_password_needs_it() -> None:
+    context = ssl.create_default_context(cafile=CERTIFICATE)
+    encrypted = [*MIZZEN, "--ssl-keyfile", str(HERE / "localhost.encrypted.key"), "--ssl-certfile", CERTIFICATE]
+    async with running([*encrypted, "--ssl-keyfile-password", "ahoy"]) as process:
+        address = f"wss{process.url.removeprefix('http')}{TARGET}"
+        async with open_websocket(address, ssl=context, proxy=None) as connection:
+            assert str(await connection.recv()).startswith("0{")
+    command = [argument.replace("{port}", "0") for argument in encrypted]
+    refused = await asyncio.create_subprocess_exec(
+        *(sys.executable, *command, "--ssl-keyfile-password", "wrong"),
+        cwd=HERE.parent.parent,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(WITHIN):
+        output, _ = await refused.communicate()
+    assert refused.returncode not in (0, None), output
+
+
+async def told_of_the_client(url: str, headers: Mapping[str, str] | None = None) -> tuple[dict[str, object], dict[str, object]]:
+    """Give what the app sees of a client over HTTP, and over a WebSocket."""
+    async with httpx.AsyncClient(base_url=url, trust_env=False, headers=dict(headers or {})) as http:
+        over_http = (await http.get("/client")).json()
+    async with join(url, headers=headers) as (wire, _):
+        await wire.send('421["client"]')
+        _, (over_websocket,) = await wire.receive_json()
+    return over_http, over_websocket
+
+
+FORWARDED = {"x-forwarded-for": "203.0.113.9", "x-forwarded-proto": "https"}
+
+
+@pytest.mark.parametrize(
+    ("options", "trusted"),
+    [
+        ([], True),
+        (["--no-proxy-headers"], False),
+        (["--proxy-headers", "--forwarded-allow-ips", "192.0.2.1"], False),
+        (["--forwarded-allow-ips", "192.0.2.1,127.0.0.1"], True),
+    ],
+)
+async def test_proxies_that_are_trusted_say_who_the_client_is(options: Sequence[str], trusted: bool) -> None:
+    async with running([*MIZZEN, *options]) as process:
+        over_http, over_websocket = await told_of_the_client(process.url, FORWARDED)
+    host = "203.0.113.9" if trusted else "127.0.0.1"
+    assert (over_http["host"], over_http["scheme"]) == (host, "https" if trusted else "http")
+    assert (over_websocket["host"], over_websocket["secure"]) == (host, trusted)
+
+
+async def test_the_path_under_which_a_proxy_serves_it_is_known() -> None:
+    async with running([*MIZZEN, "--root-path", "/below"]) as process:
+        # such a proxy takes the path off what it passes on
+        over_http, over_websocket = await told_of_the_client(process.url)
+        assert (over_http["root"], over_http["path"]) == ("/below", "/below/client")
+        assert (over_websocket["root"], over_websocket["path"]) == ("/below", "/below/socket.io/")
+        async with open_polling(process.url) as polling:
+            assert (await polling.post("40")).text == "ok"
+
+
+async def test_an_idle_connection_is_kept_as_long_as_it_is_told_to() -> None:
+    async with running([*MIZZEN, "--timeout-keep-alive", "0"]) as process:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(process.url.rpartition(":")[2]))
+        writer.write(b"GET /where HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        began = time.monotonic()
+        async with asyncio.timeout(WITHIN):
+            answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert time.monotonic() - began < 4  # without the option it is kept for 5 s
+        writer.close()
+
+
+async def test_beyond_its_limit_http_is_answered_with_503_and_websockets_count() -> None:
+    async with running([*MIZZEN, "--limit-concurrency", "3"]) as process:
+
+        async def status() -> int:
+            async with httpx.AsyncClient(base_url=process.url, trust_env=False) as http:
+                return (await http.get("/where", headers={"connection": "close"})).status_code
+
+        assert await status() == 200
+        async with open_wire(process.url):
+            assert await status() == 200
+            async with open_wire(process.url):
+                assert await status() == 503
+        async with asyncio.timeout(WITHIN):
+            while await status() != 200:
+                await asyncio.sleep(0.01)
+
+
+async def test_gunicorn_serves_natively_with_a_worker_of_uvicorns() -> None:
+    async with running([*GUNICORN, "--workers", "2"]) as process:
+        async with join(process.url) as (wire, _):
+            await wire.send('421["carrier"]')
+            assert await wire.receive() == '431["NativeTransport"]'
+            await wire.send(f'42["nobody listens","{"a" * 900_000}"]')
+            await wire.send('422["where"]')
+            assert isinstance(await wire.receive(), str)
+            ending = asyncio.create_task(process.end(signal.SIGTERM))
+            assert await wire.until_closed() == 1000
+        assert await ending == 0
         check_log(process.log)
 
 

@@ -164,9 +164,23 @@ async def test_the_open_packet_has_exactly_five_fields_with_times_in_millisecond
         assert len(fields["sid"]) == 20
 
 
-@pytest.mark.parametrize("path", ["/socket.io/", "/socket.io"])
-async def test_the_path_is_answered_with_and_without_its_last_slash(io: Server, path: str) -> None:
-    assert (await ask(io, "GET", f"{path}?EIO=4&transport=polling")).status == 200
+@pytest.mark.parametrize(
+    ("add_trailing_slash", "path", "status"),
+    [
+        (True, "/socket.io/", 200),
+        (True, "/socket.io/x", 200),
+        (True, "/socket.io", 404),
+        (False, "/socket.io/", 200),
+        (False, "/socket.io", 200),
+        (False, "/socket.iox", 404),
+    ],
+)
+async def test_the_path_without_its_last_slash_is_the_servers_if_it_is_told_so(add_trailing_slash: bool, path: str, status: int) -> None:
+    async with Server(close_grace=0, add_trailing_slash=add_trailing_slash) as io:
+        assert (await ask(io, "GET", f"{path}?EIO=4&transport=polling")).status == status
+        websocket = WebSocket(io, f"{path}?EIO=4&transport=websocket")
+        assert (await websocket.next())["type"] == ("websocket.accept" if status == 200 else "websocket.close")
+        websocket.close()
 
 
 @pytest.mark.parametrize("path", ["/", "/socket.iox/", "/socket", "/a/socket.io/", "/SOCKET.IO/"])

@@ -10,6 +10,7 @@ import pytest
 from mizzen import ConnectRefused, Cookie, Handshake, Server
 from mizzen.options import Origins
 from tests.transports.exchange import Answer, Request, WebSocket, ask, engine_target, handshake, nothing_is_left, only_connection
+from tests.transports.paths import dial
 
 FORBIDDEN = (403, 4, "Forbidden")
 PAGE = "https://page.example"
@@ -294,6 +295,36 @@ async def test_a_preflight_of_a_foreign_page_allows_it_nothing() -> None:
         answer = await ask(io, "OPTIONS", engine_target(), headers=PREFLIGHT | FOREIGN)
         assert answer.error == FORBIDDEN
         assert not {name for name in cors_of(answer) if name.startswith("access-control-")}
+
+
+async def test_a_preflight_allows_the_methods_and_headers_that_are_named() -> None:
+    async with Server(cors_origins=[PAGE], cors_methods=["GET", "POST", "PUT"], cors_allowed_headers=["x-token", "content-type"]) as io:
+        answer = await ask(io, "OPTIONS", engine_target(), headers=PREFLIGHT)
+        assert answer.header("access-control-allow-methods") == "GET,POST,PUT"
+        assert answer.header("access-control-allow-headers") == "x-token,content-type"
+        assert answer.header("vary") == "Origin"
+
+
+async def test_a_preflight_may_allow_no_headers_at_all() -> None:
+    async with Server(cors_origins=[PAGE], cors_allowed_headers=[]) as io:
+        assert (await ask(io, "OPTIONS", engine_target(), headers=PREFLIGHT)).header("access-control-allow-headers") is None
+
+
+async def test_where_a_preflight_allows_what_it_asks_for_it_says_so() -> None:
+    async with Server(cors_origins=[PAGE]) as io:
+        answer = await ask(io, "OPTIONS", engine_target(), headers=PREFLIGHT)
+        assert answer.header("vary") == "Origin, Access-Control-Request-Headers"
+
+
+async def test_scripts_of_allowed_pages_may_read_the_headers_that_are_named(path: str) -> None:
+    async with Server(close_grace=0, cors_origins=[PAGE], cors_exposed_headers=["x-a", "x-b"]) as io:
+        for method in ("GET", "OPTIONS"):
+            allowed = await ask(io, method, engine_target(), headers={"origin": PAGE, "access-control-request-method": "POST"})
+            assert allowed.header("access-control-expose-headers") == "x-a,x-b"
+        assert (await ask(io, "GET", engine_target())).header("access-control-expose-headers") is None
+        websocket = dial(io, engine_target(transport="websocket"), {"origin": PAGE})
+        assert (b"access-control-expose-headers", b"x-a,x-b") in (await websocket.accepted())["headers"]
+        websocket.close()
 
 
 # The cookie

@@ -30,10 +30,11 @@ class Encoded:
     """One Engine.IO unit as it is sent: a text packet and the binary messages that belong to it.
 
     `data` is the UTF-8 text with its Engine.IO type digit (`b'42["x"]'`, `b"2"`), or None when the unit is only binary. `attachments`
-    follow it in this order and nothing may come between. `size` is the number of bytes to send, without framing.
+    follow it in this order and nothing may come between. `size` is the number of bytes to send, without framing. `compress` says whether
+    it is worth compressing; who sends it may set it to False.
     """
 
-    __slots__ = ("_forms", "_frames", "_text", "attachments", "data", "size")
+    __slots__ = ("_forms", "_frames", "_text", "attachments", "compress", "data", "size")
 
     def __init__(self, data: bytes | None, attachments: Sequence[bytes] = ()) -> None:
         self.data: bytes | None = data
@@ -42,6 +43,7 @@ class Encoded:
         if attachments:
             size += sum(map(len, attachments))
         self.size: int = size
+        self.compress: bool = True
         self._text: tuple[str | bytes, ...] | None = None
         self._frames: bytes | None = None
         self._forms: dict[object, Any] | None = None
@@ -85,7 +87,7 @@ class Encoded:
 
     def deflated_frames(self, eio: int, base64: bool, threshold: int) -> bytes:
         """Give the WebSocket frames of all messages, those of at least `threshold` bytes compressed (permessage-deflate)."""
-        if self.size < threshold:
+        if self.size < threshold or not self.compress:
             return self.frames(eio, base64)
         if self._forms is None:
             self._forms = {}
@@ -99,6 +101,13 @@ class Encoded:
                 frames += encode_message(Opcode.BINARY if binary else Opcode.TEXT, message if binary else message.encode(), threshold)
             self._forms[form] = frames
         return frames
+
+    @property
+    def kept(self) -> dict[object, Any]:
+        """Where others keep what they have made of this unit, under keys of their own."""
+        if self._forms is None:
+            self._forms = {}
+        return self._forms
 
     def records(self, form: Form) -> tuple[bytes, ...]:
         """Give the records of a polling payload, one for each message."""

@@ -7,7 +7,7 @@ without the type byte that Engine.IO 3 puts before it on the wire.
 from __future__ import annotations
 
 from binascii import a2b_base64
-from typing import Final
+from typing import Final, NamedTuple
 
 from mizzen.errors import RemoteProtocolError
 from mizzen.types import Reason
@@ -25,6 +25,21 @@ TYPES: Final[frozenset[str]] = frozenset((OPEN, CLOSE, PING, PONG, MESSAGE, UPGR
 
 MESSAGE_BYTE: Final = b"\x04"
 """What Engine.IO 3 puts before a binary message, on WebSocket and in binary payloads: the type as a number, not as a digit."""
+
+
+_NAMES = {OPEN: "open", CLOSE: "close", PING: "ping", PONG: "pong", MESSAGE: "message", UPGRADE: "upgrade", NOOP: "noop"}
+
+
+class EnginePacket(NamedTuple):
+    """One Engine.IO packet: its type by name (`message`, `ping` …) and what it carries, bytes for a binary message."""
+
+    type: str
+    data: str | bytes = ""
+
+    @classmethod
+    def parse(cls, packet: str) -> EnginePacket:
+        """Make one of a text packet with its type digit."""
+        return cls(_NAMES.get(packet[:1], "error"), packet[1:])
 
 
 def decode_base64(packet: str, eio: int) -> bytes:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from mizzen.errors import RemoteProtocolError
 from mizzen.protocol.encoded import Encoded
 from mizzen.protocol.engine import CLOSE_PACKET, NOOP_PACKET, Engine, Event, Link, Role, State
+from mizzen.protocol.engine_packet import PING, PONG, TYPES, EnginePacket
+from mizzen.server.announcer import Announcer
+from mizzen.server.nobody import NOBODY, NOWHERE
 from mizzen.types import Handshake, Reason
 
 if TYPE_CHECKING:
@@ -21,66 +24,23 @@ logger: Final = logging.getLogger("mizzen.server")
 
 OPEN, CLOSING, GONE = State.OPEN, State.CLOSING, State.GONE
 PROBING, WEBSOCKET = Link.PROBING, Link.WEBSOCKET
+ReadyState: TypeAlias = Literal["opening", "open", "closing", "closed"]
+READY_STATES: Final[dict[State, ReadyState]] = {State.OPENING: "opening", OPEN: "open", CLOSING: "closing", GONE: "closed"}
 
 
-class Nobody:
-    """The consumer of a connection that has ended, so that each end is told once."""
+class Connection(Announcer):
+    """One client, whatever carries its packets: an Engine.IO session, and the sockets of all its namespaces. `socket.conn` is one.
 
-    def opened(self) -> None: ...
-
-    def received(self, message: str | bytes) -> None: ...
-
-    def closed(self, reason: Reason, details: str | None) -> None: ...
-
-
-NOBODY = Nobody()
-
-
-class Nowhere:
-    """The transport of a connection that has ended, so that it and its last one do not keep each other alive."""
-
-    name: str = "none"
-    buffered: int = 0
-    writable: bool = False
-    sending: bool = False
-
-    def flush(self, out: list[Encoded]) -> bool:
-        return True
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
-
-    def end(self, last: Encoded) -> None: ...
-
-
-NOWHERE = Nowhere()
-
-
-class Connection:
-    """One client, whatever carries its packets.
+    `id`, `protocol`, `transport.name` (`polling` or `websocket`), `remote_address`, `ready_state`, `buffered`, `handshake`, `close` and
+    `on` are for users; they work on the server's event loop.
 
     Everything that is to be sent goes through `write` into the engine's `out` and leaves in `flush`, once per turn of the loop. `held` is
     the part of `unsent` (bytes) that does not stand in `out` yet, because its socket's CONNECT packet has to come first.
     """
 
     __slots__ = (
-        "__weakref__",
-        "_cancel_probe",
-        "_drained",
-        "_heartbeat",
-        "_largest_held",
-        "_resumed",
-        "consumer",
-        "dirty",
-        "engine",
-        "handshake",
-        "held",
-        "paused",
-        "sessions",
-        "sid",
-        "transport",
-        "unsent",
+        *("__weakref__", "_cancel_probe", "_drained", "_heartbeat", "_largest_held", "_resumed", "consumer", "dirty", "engine"),
+        *("handshake", "held", "paused", "sessions", "sid", "transport", "unsent"),
     )
 
     transport: Transport
@@ -100,9 +60,35 @@ class Connection:
         self._resumed: asyncio.Event | None = None
         self._cancel_probe: Callable[[], None] | None = None
         self._drained: asyncio.Event | None = None
+        self._listeners = None
 
     def __repr__(self) -> str:
         return f"<Connection {self.sid} {self.engine.state.value} on {self.engine.link.value}>"
+
+    @property
+    def id(self) -> str:
+        """The id of the session. Who knows it can speak in the client's place: never show it to anybody else."""
+        return self.sid
+
+    @property
+    def protocol(self) -> int:
+        """The version of Engine.IO: 4, or 3 for socket.io-client 1 and 2."""
+        return self.engine.eio
+
+    @property
+    def remote_address(self) -> str | None:
+        """The host of the client, as the ASGI server reports it."""
+        return self.handshake.address
+
+    @property
+    def ready_state(self) -> ReadyState:
+        """How far the connection is: `opening`, `open`, `closing` (what is left is being sent) or `closed`."""
+        return READY_STATES[self.engine.state]
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait to be sent."""
+        return self.unsent + self.transport.buffered
 
     @property
     def eio(self) -> int:
@@ -123,10 +109,15 @@ class Connection:
     def start(self, transport: Transport) -> None:
         """Open the session on its first transport."""
         self.transport = transport
-        self.engine.out.append(Encoded(self.sessions.open_packet(self)))
+        sessions = self.sessions
+        self.engine.out.append(Encoded(sessions.open_packet(self)))
+        if sessions.initial_packet is not None:
+            self.engine.out.append(sessions.initial_packet)
         self._mark()
         self.engine.opened()
         self._arm()
+        if sessions.on_open is not None:
+            sessions.on_open(self)
         self.consumer.opened()
 
     # In
@@ -137,6 +128,8 @@ class Connection:
         if engine.state is OPEN and packet.__class__ is str and packet[:1] == "4":
             # What `engine.receive` does with a text message, which nearly every packet is.
             engine.heard = True
+            if self._listeners is not None:
+                self._announce("packet", EnginePacket("message", packet[1:]))
             self.consumer.received(packet[1:])
             return
         if self.gone:
@@ -147,11 +140,17 @@ class Connection:
             self.lost(error.reason, str(error))
             return
         if message is not None:
+            if self._listeners is not None:
+                self._announce("packet", EnginePacket("message", message))
             self.consumer.received(message)
         elif engine.state is GONE:
             self._gone(None, NOOP_PACKET)
         else:
             self._follow()
+            if self._listeners is not None and packet[:1] in TYPES:
+                self._announce("packet", EnginePacket.parse(str(packet)))
+                if packet[:1] in (PING, PONG):
+                    self._announce("heartbeat")
 
     def _follow(self) -> None:
         """Do what the engine left to do: a deadline to set, an answer to send."""
@@ -220,6 +219,10 @@ class Connection:
             self.dirty = True
             self.sessions.flusher.mark(self)
 
+    def cork(self) -> None:
+        """Keep what is written until `flush`, which the caller promises to call in the same turn of the loop."""
+        self.dirty = True
+
     def flush(self) -> None:
         """Give the transport what is queued, if it can take it; end a connection that cannot keep up. Never raises."""
         self.dirty = False
@@ -234,9 +237,13 @@ class Connection:
         engine, transport = self.engine, self.transport
         if engine.state is GONE:
             return
-        if engine.out and transport.flush(engine.out):
+        out = engine.out
+        if out and transport.flush(out):
             engine.out = []
             self.unsent = self.held
+            if self._listeners is not None:
+                self._announce_sent(out)
+                transport = self.transport  # a listener may have ended the session
         waits = engine.out or transport.sending
         if (waits or self.held) and self._overflows():
             self.lost(Reason.TRANSPORT_ERROR, "slow consumer")
@@ -289,12 +296,14 @@ class Connection:
         self.transport = transport
         if self.paused:
             transport.pause_reading()
+        if self._listeners is not None:
+            self._announce("upgrade", transport.name)
         self.ready()
 
     # The end
 
-    def close(self, reason: Reason, details: str | None = None) -> None:
-        """End the session from this side: no more messages; what is queued is still sent."""
+    def close(self, reason: Reason = Reason.FORCED_CLOSE, details: str | None = None) -> None:
+        """End the connection, and with it its sockets: no more messages come; what is queued is still sent."""
         if self.engine.state is not OPEN:
             return
         self.engine.transition(Event.DRAIN, reason)
@@ -340,6 +349,9 @@ class Connection:
                 cancel_probe()
         finally:
             self._tell(details)
+            if self._listeners is not None:
+                self._announce("close", self.engine.reason, details)
+                self._listeners = None
 
     def _tell(self, details: str | None) -> None:
         consumer, self.consumer = self.consumer, NOBODY

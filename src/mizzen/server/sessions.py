@@ -12,6 +12,7 @@ from typing import Protocol
 
 from mizzen.options import ServerOptions
 from mizzen.ports import Consumer
+from mizzen.protocol.encoded import Encoded
 from mizzen.protocol.engine import Due, Link, State
 from mizzen.server.connection import Connection
 from mizzen.server.deadlines import Clock, Deadlines
@@ -36,7 +37,8 @@ class Sessions:
     """Makes, finds and forgets connections.
 
     `accept` is called with each new connection and gives what takes its messages: Socket.IO, or any other consumer. `shut_down` is called
-    when the ASGI server closes a connection because it stops.
+    when the ASGI server closes a connection because it stops. `on_open` is called with each connection once it is open, before anything is
+    received over it; it never raises.
     """
 
     def __init__(
@@ -50,6 +52,11 @@ class Sessions:
         self.accepting = True
         self.connections: dict[str, Connection] = {}
         self.flusher: Flusher = Flusher(loop.call_soon)
+        self.on_open: Callable[[Connection], None] | None = None
+        first = options.initial_packet
+        self.initial_packet: Encoded | None = None
+        if first is not None:
+            self.initial_packet = Encoded(b"4" + first.encode()) if isinstance(first, str) else Encoded(None, (first,))
         interval, timeout = options.ping_interval, options.ping_timeout
         waits_for_pong = Deadlines(loop, timeout, Connection.overdue)
         self.heartbeats: dict[Due, Deadlines[Connection]] = {
@@ -71,9 +78,9 @@ class Sessions:
     def get(self, sid: str) -> Connection | None:
         return self.connections.get(sid)
 
-    def create(self, handshake: Handshake, eio: int, link: Link) -> Connection:
-        """Make a connection; it lives from `start` on."""
-        connection = Connection(self, self.new_id(), handshake, eio, link)
+    def create(self, handshake: Handshake, eio: int, link: Link, sid: str | None = None) -> Connection:
+        """Make a connection; it lives from `start` on. `sid` is its id, if users make them: one that no other connection has."""
+        connection = Connection(self, self.new_id() if sid is None else sid, handshake, eio, link)
         connection.consumer = self._accept(connection)
         self.connections[connection.sid] = connection
         return connection

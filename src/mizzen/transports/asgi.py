@@ -13,15 +13,18 @@ from mizzen.errors import LocalProtocolError
 from mizzen.protocol.engine import PROBE_PING, PROBE_PONG, Link
 from mizzen.protocol.engine_packet import UPGRADE
 from mizzen.transports.carrier import NativeTransport
-from mizzen.transports.gate import Admission, Gate, Headers, Refusal
+from mizzen.transports.compression import compress_aside, compress_once, preferred_coding
+from mizzen.transports.files import File, Files
+from mizzen.transports.gate import Admission, Fault, Gate, Headers, Refusal, add_vary
 from mizzen.transports.native import WIRE, WebSocketProtocol
 from mizzen.transports.polling import NOOP_INTERVAL, PollingTransport
 from mizzen.transports.websocket import NORMAL_CLOSURE, WebSocketTransport
-from mizzen.types import Handshake, Reason, Receive, Scope, Send
+from mizzen.types import ASGIApp, Handshake, Message, Reason, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from mizzen.options import ServerOptions
-    from mizzen.ports import Session, SessionStore, Transport
+    from mizzen.ports import EngineHooks, Session, SessionStore, Transport
+    from mizzen.protocol.encoded import Encoded
 
 logger: Final = logging.getLogger("mizzen.server")
 
@@ -35,26 +38,66 @@ class Probe(Enum):
 
 
 class Endpoint:
-    """Engine.IO over ASGI, for sessions whose messages go wherever their consumer takes them."""
+    """Engine.IO over ASGI, for sessions whose messages go wherever their consumer takes them; and the files of the browser client."""
 
-    def __init__(self, options: ServerOptions, sessions: SessionStore) -> None:
+    def __init__(self, options: ServerOptions, sessions: SessionStore, hooks: EngineHooks | None = None) -> None:
         self._options = options
         self._sessions = sessions
+        self._hooks = hooks
         self._gate = Gate(options, sessions)
+        self._files = Files(bundled=options.serve_client, named=options.client_files)
+        self._folder = options.path + "/"
+        self._compress_from = int(options.http_compression)
+        if hooks is not None:
+            hooks.wrap(self._serve)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        hooks = self._hooks
+        middleware = None if hooks is None else hooks.entrance
+        if hooks is None or middleware is None:
+            await self._serve(scope, receive, send)
+        else:
+            await self._serve_within(middleware, hooks, scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await self._websocket(scope, receive, send)
         else:
             await self._http(scope, receive, send)
+
+    async def _serve_within(self, middleware: ASGIApp, hooks: EngineHooks, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve within the user's middleware; refuse what it fails for."""
+        answered = False
+
+        async def watch(message: Message) -> None:
+            nonlocal answered
+            answered = True
+            await send(message)
+
+        try:
+            await middleware(scope, receive, watch)
+        except Exception as error:
+            if answered:
+                raise
+            hooks.failed(error, "middleware")
+            handshake = Handshake(scope)
+            refusal = Refusal(Fault.BAD_REQUEST, context={"name": "MIDDLEWARE_FAILURE", "error": error})
+            if scope["type"] == "websocket":
+                await self._deny(handshake, scope, send, refusal)
+            else:
+                await self._refuse(handshake, send, refusal)
 
     # HTTP
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         handshake = Handshake(scope)
         method: str = scope["method"]
+        file = self._files.get(scope["path"].rpartition(self._folder)[2])
+        if file is not None and method in ("GET", "HEAD"):
+            await self._give(file, handshake, method, send)
+            return
         try:
-            self._gate.check_origin(handshake)
+            self._gate.check_origin(handshake, websocket=False)
             if method == "OPTIONS":
                 await _respond(send, 204, self._gate.preflight_headers(handshake))
                 return
@@ -66,13 +109,58 @@ class Endpoint:
             else:
                 await self._post(handshake, admission.session, scope, receive, send)
         except Refusal as refusal:
-            headers = [(b"content-type", b"application/json"), *self._gate.cors_headers(handshake)]
-            await _respond(send, refusal.status, headers, refusal.body())
+            await self._refuse(handshake, send, refusal)
+
+    async def _refuse(self, handshake: Handshake, send: Send, refusal: Refusal) -> None:
+        await self._tell_of(refusal, handshake)
+        headers = [(b"content-type", b"application/json"), *self._gate.cors_headers(handshake)]
+        await _respond(send, refusal.status, headers, refusal.body())
+
+    async def _tell_of(self, refusal: Refusal, handshake: Handshake) -> None:
+        if self._hooks is not None:
+            await self._hooks.refused(refusal.code, refusal.message, refusal.context, handshake)
+
+    async def _give(self, file: File, handshake: Handshake, method: str, send: Send) -> None:
+        """Give a file of the client to whoever asks: there is nothing secret in it."""
+        try:
+            status, headers, body = await self._files.answer(file, handshake)
+        except OSError:
+            logger.exception("a file of the client cannot be read")
+            status, headers, body = 404, [], b""
+        for name, value in self._gate.cors_headers(handshake):
+            if name == b"vary":
+                add_vary(headers, value)
+            else:
+                headers.append((name, value))
+        await _respond(send, status, headers, body, only_head=method == "HEAD")
+
+    async def _new_id(self, handshake: Handshake) -> str | None:
+        """Let the user make the id of a new session; None where no user does."""
+        hooks = self._hooks
+        if hooks is None or not hooks.generates_ids:
+            return None
+        try:
+            sid = await hooks.new_id(handshake)
+            if self._sessions.get(sid) is not None:
+                raise ValueError(f"generate_id gave {sid!r}, which another connection has")
+        except Exception as error:
+            hooks.failed(error, "generate_id")
+            raise Refusal(Fault.BAD_REQUEST, context={"name": "ID_GENERATION_ERROR", "error": error}) from None
+        if not self._sessions.accepting:
+            raise Refusal(Fault.SHUTTING_DOWN, context={"name": "SHUTTING_DOWN"})
+        return sid
+
+    async def _edit(self, headers: Headers, handshake: Handshake, *, first: bool = False) -> Headers:
+        """Let the user see and change the headers of an answer."""
+        if self._hooks is None or not self._hooks.edits_headers:
+            return headers
+        return await self._hooks.edit_headers(headers, handshake, first=first)
 
     async def _open_polling(self, handshake: Handshake, admission: Admission, receive: Receive, send: Send) -> None:
         await self._gate.ask_application(handshake)
-        session = self._sessions.create(handshake, admission.eio, Link.POLLING)
-        session.start(PollingTransport(session, admission.base64))
+        sid = await self._new_id(handshake)
+        session = self._sessions.create(handshake, admission.eio, Link.POLLING, sid)
+        session.start(PollingTransport(session, admission.base64, admission.script))
         cookie = self._options.cookie
         more: Headers = [(b"set-cookie", cookie.header(session.sid))] if cookie else []
         await self._poll(handshake, session, receive, send, more)
@@ -83,10 +171,21 @@ class Endpoint:
         payload = await transport.get(receive)
         if payload is None:
             return
-        body, content_type = payload
+        body, content_type, packets = payload
         headers = [(b"content-type", content_type.encode("ascii")), (b"cache-control", b"no-store"), *self._gate.cors_headers(handshake)]
+        if more is not None:
+            headers += more
+        if transport.script is not None:
+            headers.append((b"x-content-type-options", b"nosniff"))
         try:
-            await _respond(send, 200, headers if more is None else headers + more, body)
+            if self._compress_from and len(body) >= self._compress_from and any(packet.compress for packet in packets):
+                add_vary(headers, b"Accept-Encoding")
+                coding = preferred_coding(handshake.headers.get("accept-encoding", ""))
+                if coding is not None:
+                    headers.append((b"content-encoding", coding.encode("ascii")))
+                    body = await _compress(body, coding, packets, session.eio, transport)
+            headers = await self._edit(headers, handshake, first=more is not None)
+            await _respond(send, 200, headers, body)
         except BaseException:
             session.lost(Reason.TRANSPORT_ERROR, "the answer to a poll could not be sent")
             raise
@@ -100,7 +199,7 @@ class Endpoint:
             return  # there is nobody to answer any more
         if fits:
             # "text/html is required instead of text/plain to avoid an unwanted download dialog" in old browsers
-            await _respond(send, 200, [(b"content-type", b"text/html"), *headers], b"ok")
+            await _respond(send, 200, await self._edit([(b"content-type", b"text/html"), *headers], handshake), b"ok")
         else:
             await _respond(send, 413, headers)
 
@@ -109,27 +208,30 @@ class Endpoint:
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         handshake = Handshake(scope)
         await receive()  # websocket.connect
+        sid = None
         try:
-            self._gate.check_origin(handshake)
+            self._gate.check_origin(handshake, websocket=True)
             admission = self._gate.admit(handshake, "GET", websocket=True)
             if admission.session is None:
                 await self._gate.ask_application(handshake)
+                sid = await self._new_id(handshake)
         except Refusal as refusal:
-            await self._deny(scope, send, refusal)
+            await self._deny(handshake, scope, send, refusal)
             return
         wire = cast("Mapping[str, object]", scope.get("extensions") or {}).get(WIRE)
         headers = self._gate.cors_headers(handshake)
         if isinstance(wire, WebSocketProtocol) and self._options.per_message_deflate:
             headers = [*headers, *wire.deflate(handshake.headers.get("sec-websocket-extensions", ""))]
+        headers = await self._edit(headers, handshake, first=admission.session is None)
         await send({"type": "websocket.accept", "headers": headers})
         if admission.session is not None:
             transport = self._transport(wire, admission.session, send, admission)
             await self._upgrade(admission.session, transport, receive, send)
             return
-        if not self._sessions.accepting:  # it began to close meanwhile
-            await _close(send)
+        if not self._sessions.accepting or (sid is not None and self._sessions.get(sid) is not None):
+            await _close(send)  # the server began to close meanwhile, or another connection got the same id
             return
-        session = self._sessions.create(handshake, admission.eio, Link.WEBSOCKET)
+        session = self._sessions.create(handshake, admission.eio, Link.WEBSOCKET, sid)
         transport = self._transport(wire, session, send, admission)
         session.start(transport)
         await transport.serve(receive)
@@ -186,8 +288,9 @@ class Endpoint:
         polling.left()
         return Probe.UPGRADED
 
-    async def _deny(self, scope: Scope, send: Send, refusal: Refusal) -> None:
+    async def _deny(self, handshake: Handshake, scope: Scope, send: Send, refusal: Refusal) -> None:
         """Refuse before the upgrade: engine.io answers 400 with the message, whatever the fault."""
+        await self._tell_of(refusal, handshake)
         if "websocket.http.response" not in (scope.get("extensions") or {}):
             await send({"type": "websocket.close", "code": NORMAL_CLOSURE})  # such a server answers 403
             return
@@ -200,11 +303,18 @@ class Endpoint:
         await asyncio.sleep(0)
 
 
-async def _respond(send: Send, status: int, headers: Headers, body: bytes = b"") -> None:
-    if status != 204:
+async def _respond(send: Send, status: int, headers: Headers, body: bytes = b"", *, only_head: bool = False) -> None:
+    if status not in (204, 304):
         headers = [*headers, (b"content-length", str(len(body)).encode("ascii"))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": b"" if only_head else body})
+
+
+async def _compress(body: bytes, coding: str, packets: list[Encoded], eio: int, transport: PollingTransport) -> bytes:
+    if len(packets) == 1 and transport.script is None:
+        # A broadcast: every client that polls gets the same.
+        return await compress_once(body, coding, packets[0].kept, (coding, eio, transport.base64))
+    return await compress_aside(body, coding)
 
 
 async def _close(send: Send) -> None:

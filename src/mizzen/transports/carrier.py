@@ -54,9 +54,16 @@ class NativeTransport(asyncio.Protocol):
     # What the event loop calls
 
     def data_received(self, data: bytes) -> None:
-        codec = self._codec
-        for message in codec.feed(data):
-            self._receive(message)
+        codec, session = self._codec, self._session
+        messages = codec.feed(data)
+        if messages:
+            # Handlers that answer at once need not wait for the end of the loop's turn, nor cost a callback of their own.
+            session.cork()
+            try:
+                for message in messages:
+                    self._receive(message)
+            finally:
+                session.flush()
         if codec.out:
             # A peer that does not read what it asks for gets no pongs, so that they do not pile up.
             if not self._paused or codec.state is not OPEN:

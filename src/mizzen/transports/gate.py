@@ -14,6 +14,7 @@ from mizzen.errors import ConnectRefused
 from mizzen.options import ServerOptions
 from mizzen.ports import Session, SessionStore
 from mizzen.protocol.javascript import dumps
+from mizzen.transports import jsonp
 from mizzen.types import Handshake
 
 logger: Final = logging.getLogger("mizzen.server")
@@ -36,11 +37,12 @@ class Fault(Enum):
 
 
 class Refusal(Exception):
-    """A request that gets no further; `message` is what the client is told."""
+    """A request that gets no further; `message` is what the client is told, `context` what the server's own hooks are told besides."""
 
-    def __init__(self, fault: Fault, message: str | None = None) -> None:
+    def __init__(self, fault: Fault, message: str | None = None, context: Mapping[str, object] | None = None) -> None:
         self.status, self.code, text = fault.value
         self.message: str = message or text
+        self.context: dict[str, object] = dict(context or {})
         super().__init__(self.message)
 
     def body(self) -> bytes:
@@ -50,11 +52,15 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A request that may go on: to its session, or, without one, to a new session of protocol `eio`."""
+    """A request that may go on: to its session, or, without one, to a new session of protocol `eio`.
+
+    `base64` says whether it takes text only, `script` the index of its callback, if it is a script tag that polls.
+    """
 
     eio: int
     session: Session | None
     base64: bool
+    script: str | None
 
 
 class Gate:
@@ -64,14 +70,17 @@ class Gate:
         self._options = options
         self._sessions = sessions
 
-    def check_origin(self, handshake: Handshake) -> None:
+    def check_origin(self, handshake: Handshake, *, websocket: bool) -> None:
         """Raise Refusal for a page of another site.
 
         A browser sends cookies with every WebSocket, whatever page opened it, so that a foreign page could act as the user. `Origin: null`
-        is foreign.
+        is foreign. Script tags (`j=` in the query) tell no Origin, and any page may read what they load: their Referer has to say that the
+        page may.
         """
         headers = handshake.headers
         origin = headers.get("origin")
+        if origin is None and not websocket and "j" in handshake.query:
+            origin = jsonp.origin_of(headers.get("referer", "")) or "(none; a script tag without a Referer)"
         if origin is None:
             if headers.get("sec-fetch-site") != "cross-site":
                 return
@@ -84,7 +93,7 @@ class Gate:
             _printable(headers.get("host", "(none)")),
             handshake.address,
         )
-        raise Refusal(Fault.FORBIDDEN)
+        raise Refusal(Fault.FORBIDDEN, context={"name": "FORBIDDEN_ORIGIN", "origin": origin})
 
     def allows(self, origin: str) -> bool:
         """Say whether the option `cors_origins` names this origin."""
@@ -113,6 +122,8 @@ class Gate:
         headers.append((b"access-control-allow-origin", b"*" if anybody else origin.encode("latin-1")))
         if options.cors_credentials:
             headers.append((b"access-control-allow-credentials", b"true"))
+        if options.cors_exposed_headers:
+            headers.append((b"access-control-expose-headers", ",".join(options.cors_exposed_headers).encode("ascii")))
         return headers
 
     def preflight_headers(self, handshake: Handshake) -> Headers:
@@ -120,10 +131,15 @@ class Gate:
         headers = self.cors_headers(handshake)
         if not any(name == b"access-control-allow-origin" for name, _ in headers):
             return headers
-        headers.append((b"access-control-allow-methods", b"GET,POST"))
-        wanted = handshake.headers.get("access-control-request-headers")
-        if wanted:
-            headers.append((b"access-control-allow-headers", wanted.encode("latin-1")))
+        headers.append((b"access-control-allow-methods", ",".join(self._options.cors_methods).encode("ascii")))
+        allowed = self._options.cors_allowed_headers
+        if allowed is None:
+            wanted = handshake.headers.get("access-control-request-headers")
+            if wanted:
+                add_vary(headers, b"Access-Control-Request-Headers")
+                headers.append((b"access-control-allow-headers", wanted.encode("latin-1")))
+        elif allowed:
+            headers.append((b"access-control-allow-headers", ",".join(allowed).encode("ascii")))
         if self._options.cors_max_age is not None:
             headers.append((b"access-control-max-age", str(self._options.cors_max_age).encode("ascii")))
         return headers
@@ -133,24 +149,27 @@ class Gate:
         query = handshake.query
         transport = query.get("transport")
         if transport not in self._options.transports or (websocket and transport != "websocket"):
-            raise Refusal(Fault.TRANSPORT_UNKNOWN)
+            raise Refusal(Fault.TRANSPORT_UNKNOWN, context={"transport": transport})
         sid = query.get("sid")
         session = None
         if sid is not None:
             session = self._sessions.get(sid)
             if session is None:
-                raise Refusal(Fault.SESSION_UNKNOWN)
+                raise Refusal(Fault.SESSION_UNKNOWN, context={"sid": sid})
         elif method != "GET":
-            raise Refusal(Fault.BAD_HANDSHAKE_METHOD)
+            raise Refusal(Fault.BAD_HANDSHAKE_METHOD, context={"method": method})
         if transport == "websocket" and not websocket:
-            raise Refusal(Fault.BAD_REQUEST)
+            raise Refusal(Fault.BAD_REQUEST, context={"name": "TRANSPORT_HANDSHAKE_ERROR"})
         eio = self._protocol(query)
         if session is None:
             if not self._sessions.accepting:
-                raise Refusal(Fault.SHUTTING_DOWN)
-        elif eio != session.eio or not (websocket or (session.transport.name == "polling" and method in ("GET", "POST"))):
-            raise Refusal(Fault.BAD_REQUEST)
-        return Admission(eio, session, "b64" in query)
+                raise Refusal(Fault.SHUTTING_DOWN, context={"name": "SHUTTING_DOWN"})
+        else:
+            _check_session(session, eio, method, websocket=websocket)
+        script = None if websocket else query.get("j")
+        if script is not None and not jsonp.is_index(script):
+            raise Refusal(Fault.BAD_REQUEST, context={"name": "INVALID_JSONP_INDEX", "j": script})
+        return Admission(eio, session, "b64" in query, script)
 
     def _protocol(self, query: Mapping[str, str]) -> int:
         eio = query.get("EIO")
@@ -158,7 +177,7 @@ class Gate:
             return 4
         if eio == "3" and self._options.allow_eio3:
             return 3
-        raise Refusal(Fault.UNSUPPORTED_PROTOCOL)
+        raise Refusal(Fault.UNSUPPORTED_PROTOCOL, context={"protocol": eio})
 
     async def ask_application(self, handshake: Handshake) -> None:
         """Let the option `allow_request` decide on a new session."""
@@ -170,14 +189,33 @@ class Gate:
             if isawaitable(allowed):
                 allowed = await allowed
         except ConnectRefused as refusal:
-            raise Refusal(Fault.FORBIDDEN, refusal.message) from None
+            raise Refusal(Fault.FORBIDDEN, refusal.message, {"message": refusal.message}) from None
         except Exception:
             logger.exception("allow_request failed; the request of %s was refused", handshake.address)
-            raise Refusal(Fault.FORBIDDEN) from None
+            raise Refusal(Fault.FORBIDDEN, context={"message": "Forbidden"}) from None
         if allowed is False:
-            raise Refusal(Fault.FORBIDDEN)
+            raise Refusal(Fault.FORBIDDEN, context={"message": "Forbidden"})
         if not self._sessions.accepting:
-            raise Refusal(Fault.SHUTTING_DOWN)
+            raise Refusal(Fault.SHUTTING_DOWN, context={"name": "SHUTTING_DOWN"})
+
+
+def _check_session(session: Session, eio: int, method: str, *, websocket: bool) -> None:
+    if eio != session.eio:
+        raise Refusal(Fault.BAD_REQUEST, context={"name": "PROTOCOL_MISMATCH", "protocol": eio, "previous_protocol": session.eio})
+    if not websocket and session.transport.name != "polling":
+        context = {"name": "TRANSPORT_MISMATCH", "transport": "polling", "previous_transport": session.transport.name}
+        raise Refusal(Fault.BAD_REQUEST, context=context)
+    if not websocket and method not in ("GET", "POST"):
+        raise Refusal(Fault.BAD_REQUEST, context={"name": "BAD_METHOD", "method": method})
+
+
+def add_vary(headers: Headers, name: bytes) -> None:
+    """Say that the answer depends on this header of the request."""
+    for index, (each, value) in enumerate(headers):
+        if each == b"vary":
+            headers[index] = (each, value + b", " + name)
+            return
+    headers.append((b"vary", name))
 
 
 def is_own_host(origin: str, host: str) -> bool:

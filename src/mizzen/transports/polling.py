@@ -11,6 +11,7 @@ from mizzen.errors import RemoteProtocolError
 from mizzen.protocol.encoded import Encoded
 from mizzen.protocol.engine import NOOP_PACKET
 from mizzen.protocol.payload import decode_payload, encode_payload
+from mizzen.transports import jsonp
 from mizzen.transports.gate import Fault, Refusal
 from mizzen.types import Reason, Receive, Scope
 
@@ -22,24 +23,27 @@ logger: Final = logging.getLogger("mizzen.server")
 NOOP_INTERVAL = 0.1
 """Seconds after which a poll is answered with a noop while the client upgrades; as engine.io does."""
 
-Payload = tuple[bytes, str]
+Payload = tuple[bytes, str, list[Encoded]]
+"""The body of an answer, its content type, and the packets that are in it."""
 
 
 class PollingTransport:
     """One session's polls. What is to be sent stays with the session until a GET comes.
 
-    `writable` is true while a GET waits.
+    `writable` is true while a GET waits. `base64` says whether binary has to be text; `script` is the index of the client's callback, for a
+    session that is polled by script tags.
     """
 
-    __slots__ = ("_base64", "_posting", "_probed", "_session", "_timer", "_waiting")
+    __slots__ = ("_posting", "_probed", "_session", "_timer", "_waiting", "base64", "script")
 
     name: str = "polling"
     buffered: int = 0
     sending: bool = False
 
-    def __init__(self, session: Session, base64: bool) -> None:
+    def __init__(self, session: Session, base64: bool, script: str | None = None) -> None:
         self._session = session
-        self._base64 = base64
+        self.base64: bool = base64 or script is not None
+        self.script: str | None = script
         self._waiting: asyncio.Future[Payload] | None = None
         self._posting = False
         self._probed = False
@@ -83,7 +87,8 @@ class PollingTransport:
     def _refuse(self) -> None:
         waiting = self._done_waiting()
         if waiting is not None:
-            waiting.set_exception(Refusal(Fault.BAD_REQUEST))
+            context = {"name": "TRANSPORT_MISMATCH", "transport": "polling", "previous_transport": "websocket"}
+            waiting.set_exception(Refusal(Fault.BAD_REQUEST, context=context))
 
     def _answer_soon(self) -> None:
         # engine.io looks every 100 ms while an upgrade is under way, so that a client that polls on is not answered in a busy loop.
@@ -97,7 +102,10 @@ class PollingTransport:
     def _answer(self, packets: list[Encoded]) -> None:
         waiting = self._done_waiting()
         if waiting is not None:
-            waiting.set_result(encode_payload(packets, self._session.eio, self._base64))
+            body, content_type = encode_payload(packets, self._session.eio, self.base64)
+            if self.script is not None:
+                body, content_type = jsonp.encode(body, self.script), jsonp.CONTENT_TYPE
+            waiting.set_result((body, content_type, packets))
 
     def _done_waiting(self) -> asyncio.Future[Payload] | None:
         waiting, self._waiting = self._waiting, None
@@ -112,7 +120,7 @@ class PollingTransport:
         if self._waiting is not None:
             # "the client MUST NOT send several GET requests at once": neither is then known to be the live one
             session.lost(Reason.TRANSPORT_ERROR, "two polls at once")
-            raise Refusal(Fault.BAD_REQUEST)
+            raise Refusal(Fault.BAD_REQUEST, context={"name": "OVERLAPPING_POLLS"})
         loop = asyncio.get_running_loop()
         waiting = self._waiting = loop.create_future()
         session.ready()
@@ -143,7 +151,7 @@ class PollingTransport:
         session = self._session
         if self._posting:
             session.lost(Reason.TRANSPORT_ERROR, "two posts at once")
-            raise Refusal(Fault.BAD_REQUEST)
+            raise Refusal(Fault.BAD_REQUEST, context={"name": "OVERLAPPING_POSTS"})
         self._posting = True
         try:
             content_type = length = b""
@@ -155,7 +163,7 @@ class PollingTransport:
             binary = content_type == b"application/octet-stream"
             if binary and session.eio == 4:
                 session.lost(Reason.TRANSPORT_ERROR, "a binary body, which Engine.IO 4 does not know")
-                raise Refusal(Fault.BAD_REQUEST)
+                raise Refusal(Fault.BAD_REQUEST, context={"name": "INVALID_PAYLOAD"})
             if length.isdigit() and int(length[:20]) > max_payload:
                 return False
             body = await _read(receive, max_payload)
@@ -174,10 +182,10 @@ class PollingTransport:
     def _take(self, body: bytes, binary: bool) -> None:
         session = self._session
         try:
-            packets = decode_payload(body, session.eio, binary)
+            packets = decode_payload(body if self.script is None else jsonp.decode(body), session.eio, binary)
         except RemoteProtocolError as error:
             session.lost(error.reason, str(error))
-            raise Refusal(Fault.BAD_REQUEST) from None
+            raise Refusal(Fault.BAD_REQUEST, context={"name": "INVALID_PAYLOAD"}) from None
         for packet in packets:
             session.receive(packet)
             if session.gone:
