@@ -1,9 +1,10 @@
 """Who may import whom.
 
-    errors · types · options · annotations · signatures ◄─ protocol ◄─ ports ◄─┬─ server     ◄─ virtual, cli, fastapi
-                                                                               ├─ adapters    never import server
-                                                                               ├─ transports  know connections through ports
-                                                                               └─ client      never imports server, nor server it
+    errors · types · options · annotations · signatures · events · tasks
+      ◄─ protocol ◄─ listeners · ports ◄─┬─ server     ◄─ virtual, cli, fastapi
+                                         ├─ adapters    never import server
+                                         ├─ transports  know connections through ports
+                                         └─ client      never imports server, nor server it
 
 `server/server.py` is the composition root: it alone joins adapters, transports and socket requests to the server.
 """
@@ -22,25 +23,35 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parent.parent / "src"
 
-BASE = {"mizzen.errors", "mizzen.types", "mizzen.options", "mizzen.annotations", "mizzen.signatures"}
-CORE = {*BASE, "mizzen.protocol", "mizzen.ports"}
+BASE = {*("mizzen.errors", "mizzen.types", "mizzen.options", "mizzen.annotations", "mizzen.signatures", "mizzen.events", "mizzen.tasks")}
+CORE = {*BASE, "mizzen.protocol", "mizzen.listeners", "mizzen.ports"}
 ARROWS: Mapping[str, set[str]] = {
     "mizzen.errors": BASE,
     "mizzen.types": BASE,
     "mizzen.options": BASE,
     "mizzen.annotations": BASE,
     "mizzen.signatures": BASE,
+    "mizzen.events": BASE,
+    "mizzen.tasks": BASE,
     "mizzen.protocol": {*BASE, "mizzen.protocol"},
+    "mizzen.listeners": {*BASE, "mizzen.protocol"},
     "mizzen.ports": CORE,
     "mizzen.server": {*CORE, "mizzen.server"},
-    "mizzen.server.server": {*CORE, "mizzen.server", "mizzen.adapters.memory", "mizzen.transports", "mizzen.virtual"},
+    "mizzen.server.server": {
+        *CORE,
+        "mizzen.server",
+        "mizzen.adapters.memory",
+        "mizzen.adapters.recovery",
+        "mizzen.transports",
+        "mizzen.virtual",
+    },
     "mizzen.adapters": {*CORE, "mizzen.adapters"},
     "mizzen.transports": {*CORE, "mizzen.transports"},
     "mizzen.virtual": {*CORE, "mizzen.virtual", "mizzen.server"},
     "mizzen.client": {*CORE, "mizzen.client"},
     "mizzen.fastapi": {*BASE, "mizzen"},
     "mizzen.cli": {*BASE, "mizzen", "mizzen.cli"},
-    "mizzen.testing": {*CORE, "mizzen", "mizzen.testing"},
+    "mizzen.testing": {*CORE, "mizzen", "mizzen.client", "mizzen.testing"},
     "mizzen.__main__": {"mizzen.cli"},
     "mizzen": {*CORE, "mizzen.server", "mizzen.client", "mizzen.virtual"},
 }
@@ -59,8 +70,11 @@ ONLY_IN: Mapping[str, set[str]] = {
     "starlette": {"mizzen.fastapi"},
     "pydantic": {"mizzen.fastapi", "mizzen.annotations"},  # the latter only once a handler's annotation is a pydantic model
     "uvicorn": {"mizzen.cli", "mizzen.transports.native"},
+    "aiohttp": {"mizzen.client.http"},  # the constructor of a client imports it
+    "yarl": {"mizzen.client.http"},
     "click": {"mizzen.cli"},
     "rich": {"mizzen.cli"},
+    "pytest": {"mizzen.testing.plugin"},
 }
 
 

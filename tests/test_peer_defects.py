@@ -16,6 +16,7 @@ from mizzen import JSON, ConnectRefused, Server, Socket
 from mizzen.adapters.memory import MemoryAdapter
 from mizzen.ports import Member, Target
 from mizzen.protocol.encoded import Encoded
+from tests.adapters.fakes import FakeHost, FakeSocket
 from tests.support import Wire, join, join_namespace, open_polling, open_wire, serve, until
 
 
@@ -210,22 +211,11 @@ async def test_a_disconnect_handler_that_raises_type_error_runs_once() -> None:
         assert [str(error) for error in errors] == ["its own"]
 
 
-class Dummy:
-    """A socket as the adapter sees it."""
-
-    def __init__(self, id: str) -> None:
-        self.id = id
-        self.joined: set[str] = set()
-
-    def write(self, encoded: Encoded) -> None: ...
-
-    def write_volatile(self, encoded: Encoded) -> None: ...
-
 
 def test_a_disconnect_costs_what_it_touches_however_many_others_there_are() -> None:
     def cost(sockets: int) -> float:
-        adapter = MemoryAdapter()
-        members: list[Member] = [Dummy(str(index)) for index in range(sockets)]
+        adapter = MemoryAdapter(FakeHost())
+        members: list[Member] = [FakeSocket(str(index)) for index in range(sockets)]
         for member in members:
             adapter.add(member)
             adapter.join(member, [f"room {member.id}", f"lobby {int(member.id) % 100}"])

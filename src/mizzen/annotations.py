@@ -269,7 +269,7 @@ def _pydantic_converter(annotation: object) -> Callable[[JSON], object]:
                 text = orjson.dumps(value)  # NaN and infinities become null, as JSON.stringify has it
             except TypeError:  # attachments inside, or what orjson cannot write: big integers, lone surrogates
                 if not any(isinstance(leaf, bytes) for leaf in _leaves(value)):
-                    return adapter.validate_json(json.dumps(value), strict=True)
+                    return adapter.validate_json(json.dumps(value, default=str), strict=True)
                 return _validate_with_bytes(adapter, value, pydantic.ValidationError)
             return adapter.validate_json(text, strict=True)
         except pydantic.ValidationError as error:
@@ -305,7 +305,7 @@ def _validate_with_bytes(adapter: _Adapter, value: JSON, invalid: type[Validatio
         return text
 
     try:
-        adapter.validate_json(json.dumps(_map_leaves(stand_in, value)), strict=True)
+        adapter.validate_json(json.dumps(_map_leaves(stand_in, value), default=str), strict=True)
     except invalid as error:
         # A validator that looks into the bytes refuses the stand-in; it judges the real ones below.
         if any(not isinstance(each["input"], str) or each["input"] not in stand_ins for each in error.errors(include_url=False)):

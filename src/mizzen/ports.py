@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from mizzen.protocol.encoded import Encoded
 from mizzen.protocol.engine import Link
 from mizzen.protocol.packet import Packet
-from mizzen.types import JSON, Handshake, Reason
+from mizzen.types import JSON, ASGIApp, Handshake, Reason, RoomEvent
 
 
 class Transport(Protocol):
@@ -64,6 +64,24 @@ class Consumer(Protocol):
         ...
 
 
+class AckWaiter(Protocol):
+    """What waits for the acks of one id."""
+
+    def came(self, member: Member, args: Sequence[JSON], /) -> None:
+        """The ack of a member has come."""
+        ...
+
+    def gone(self, member: Member, reason: Reason, /) -> None:
+        """A member is gone before its ack came."""
+        ...
+
+
+class Write(Protocol):
+    """Queues a packet."""
+
+    def __call__(self, encoded: Encoded, /) -> None: ...
+
+
 class Member(Protocol):
     """What an adapter sees of a socket."""
 
@@ -71,12 +89,30 @@ class Member(Protocol):
     joined: set[str]
     """The rooms that it is in, its own id not among them."""
 
-    def write(self, encoded: Encoded) -> None:
-        """Queue a packet; never raises, never closes, never calls a user."""
+    @property
+    def write(self) -> Write:
+        """What queues a packet; it never raises, never closes, never calls a user."""
         ...
 
     def write_volatile(self, encoded: Encoded) -> None:
         """Queue a packet, or drop it if it could not be sent now."""
+        ...
+
+    def disconnect(self, close: bool = False) -> None:
+        """Disconnect it from the namespace, or with `close` end its connection."""
+        ...
+
+    def details(self) -> SocketDetails:
+        """Give what other nodes may know of it."""
+        ...
+
+    def expect(self, id: int, waiter: AckWaiter) -> None:
+        """Have `waiter` told of the ack of a packet with this id, which is about to be written. Raises LocalProtocolError when too many are
+        awaited already."""
+        ...
+
+    def expect_no_more(self, id: int) -> None:
+        """Take back `expect`."""
         ...
 
 
@@ -84,7 +120,7 @@ class Member(Protocol):
 class Target:
     """Whom a broadcast is for: members of any of `rooms` (everybody if there are none) less those in any of `excluded` and `omit`.
 
-    A socket's id names a room with only that socket in it.
+    A socket's id names a room with only that socket in it. `timeout` is in seconds.
     """
 
     rooms: tuple[str, ...] = ()
@@ -92,11 +128,106 @@ class Target:
     omit: Member | None = None
     volatile: bool = False
     local: bool = False
+    compress: bool = True
     timeout: float | None = None
 
 
+@dataclass(slots=True, kw_only=True)
+class SocketDetails:
+    """What nodes tell each other of a socket; `handshake` has the fields that `Handshake.details` gives."""
+
+    id: str
+    handshake: Mapping[str, JSON]
+    rooms: frozenset[str]
+    data: dict[str, JSON]
+
+
+@dataclass(slots=True, kw_only=True)
+class SavedSession:
+    """What is kept of a socket whose client may come back. `pid` is the secret by which the client proves who it is; `since` the offset
+    that was the last when it connected."""
+
+    sid: str
+    pid: str
+    rooms: frozenset[str]
+    data: dict[str, JSON]
+    since: str
+
+
+@dataclass(slots=True, kw_only=True)
+class RestoredSession:
+    """A session that was restored, with the packets that its client has missed, in order."""
+
+    session: SavedSession
+    missed: Sequence[Encoded]
+
+
+class Acks(Protocol):
+    """What collects the acks of a broadcast. It is over when nothing is waited for, so other nodes have to be named before members."""
+
+    def expect(self, members: Collection[Member]) -> None:
+        """Wait for the acks of these members of this node, which are about to get the packet. Raises LocalProtocolError when one of them
+        is waited for too often already."""
+        ...
+
+    def expect_others(self, *, nodes: int = 0, sockets: int = 0) -> None:
+        """Wait for so many more nodes to say how many of their sockets got the packet, and for the acks of so many more sockets of theirs;
+        negative: for so many less. A node that says n is `expect_others(nodes=-1, sockets=n)`."""
+        ...
+
+    def replied(self, argument: JSON) -> None:
+        """The first argument of the ack of another node's socket has come."""
+        ...
+
+    def when_over(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called when nobody waits any more: all acks have come, or it was given up."""
+        ...
+
+
+class AdapterHost(Protocol):
+    """What an adapter sees of its namespace."""
+
+    name: str
+
+    def sent(self, packet: Packet, members: Collection[Member]) -> None:
+        """Take notice that a packet went to these members; to be called only while `watched`."""
+        ...
+
+    watched: bool
+    """Whether anybody listens to what is sent."""
+
+    @property
+    def room_watcher(self) -> Callable[[RoomEvent, str, str | None], None] | None:
+        """What is told of rooms: what has happened, the room, and which socket has joined or left; None while nobody asks."""
+        ...
+
+    async def answer_nodes(self, args: Sequence[JSON]) -> JSON:
+        """Give what this node answers to a `server_side_call` of another one: the name of the event, then its arguments. An error of a
+        handler is reported, and answered as to a client."""
+        ...
+
+    def encode(self, packet: Packet) -> Encoded:
+        """Encode a packet of another node. Raises TypeError for data that cannot be encoded."""
+        ...
+
+    def next_id(self) -> int:
+        """Make the id of a packet that another node wants acks of: ids are each node's own."""
+        ...
+
+    def start(self, coroutine: Coroutine[object, object, None]) -> None:
+        """Run a coroutine in a task of the server, which ends it when it closes."""
+        ...
+
+    def expire_after(self, seconds: float) -> None:
+        """Have `Adapter.expire` called then, once."""
+        ...
+
+
 class Adapter(Protocol):
-    """Rooms and broadcast of one namespace."""
+    """Rooms and broadcast of one namespace. One that joins nodes to a cluster does for all of them what this port says of members."""
+
+    recovers: bool
+    """Whether it keeps packets and sessions, so that a client that was away for a short time may go on where it was."""
 
     @property
     def rooms(self) -> Mapping[str, Collection[Member]]:
@@ -123,7 +254,67 @@ class Adapter(Protocol):
         """Deliver a packet; `encoded` is its encoded form, shared by all recipients."""
         ...
 
-    def close(self) -> Awaitable[None] | None: ...
+    def broadcast_with_ack(self, packet: Packet, encoded: Encoded, target: Target, acks: Acks) -> None:
+        """Deliver a packet whose recipients answer, and tell `acks` who they are before it goes out."""
+        ...
+
+    async def fetch_sockets(self, target: Target) -> Sequence[SocketDetails]:
+        """Give what is known of the sockets that the target names."""
+        ...
+
+    def join_sockets(self, target: Target, rooms: tuple[str, ...]) -> None:
+        """Have the sockets that the target names join rooms."""
+        ...
+
+    def leave_sockets(self, target: Target, rooms: tuple[str, ...]) -> None:
+        """Have the sockets that the target names leave rooms."""
+        ...
+
+    def disconnect_sockets(self, target: Target, close: bool) -> None:
+        """Disconnect the sockets that the target names."""
+        ...
+
+    def emit_to_nodes(self, args: Sequence[JSON]) -> None:
+        """Send an event (its name, then its arguments) to the other nodes."""
+        ...
+
+    async def call_nodes(self, args: Sequence[JSON], timeout: float) -> list[JSON]:
+        """Send an event to the other nodes and give what each answers. `timeout` in seconds."""
+        ...
+
+    def last_offset(self) -> str:
+        """Give the offset of the last packet that is kept; asked only where `recovers`."""
+        ...
+
+    def next_offset(self) -> str:
+        """Make the offset of the next packet that is to be kept. May be called from any thread."""
+        ...
+
+    def save_session(self, session: SavedSession) -> None:
+        """Keep a session whose client may come back."""
+        ...
+
+    async def restore_session(self, pid: str, offset: str | None) -> RestoredSession | None:
+        """Give a session that was saved, once, with what was sent after `offset` (None: since it connected); None where it or the offset is
+        not known, or too old."""
+        ...
+
+    @property
+    def awaits_clients(self) -> bool:
+        """Whether sessions are kept whose clients may come back, so that an empty namespace is still of use."""
+        ...
+
+    def expire(self) -> None:
+        """Forget what is too old: the time is over that was asked for with `AdapterHost.expire_after`."""
+        ...
+
+    def close(self) -> None:
+        """Forget everything."""
+        ...
+
+
+AdapterFactory = Callable[[AdapterHost], Adapter]
+"""What makes the adapter of a namespace."""
 
 
 class PacketDecoder(Protocol):
@@ -190,6 +381,14 @@ class Session(Protocol):
         """Take one Engine.IO packet; never raises."""
         ...
 
+    def cork(self) -> None:
+        """Keep what is written until `flush`: the transport reads several packets, and what they are answered with leaves in one write."""
+        ...
+
+    def flush(self) -> None:
+        """Send what is written."""
+        ...
+
     def shut_down(self) -> None:
         """The ASGI server stops: close whatever this session belongs to."""
         ...
@@ -227,4 +426,45 @@ class SessionStore(Protocol):
 
     def get(self, sid: str) -> Session | None: ...
 
-    def create(self, handshake: Handshake, eio: int, link: Link) -> Session: ...
+    def create(self, handshake: Handshake, eio: int, link: Link, sid: str | None = None) -> Session:
+        """Make a session; `sid` is that of the user's own making, which no session has yet."""
+        ...
+
+
+class EngineHooks(Protocol):
+    """What the HTTP side asks and tells the user of the engine."""
+
+    def wrap(self, app: ASGIApp) -> None:
+        """Put the middleware around this app, which is what serves the engine's requests."""
+        ...
+
+    @property
+    def entrance(self) -> ASGIApp | None:
+        """The outermost middleware around the engine's requests; None where there is none."""
+        ...
+
+    @property
+    def generates_ids(self) -> bool:
+        """Whether the user makes the ids of sessions."""
+        ...
+
+    async def new_id(self, handshake: Handshake) -> str:
+        """Make the id of a session. Raises whatever the user's function raises, and ValueError for what is no id."""
+        ...
+
+    @property
+    def edits_headers(self) -> bool:
+        """Whether anybody wants to see the headers of answers."""
+        ...
+
+    async def edit_headers(self, headers: list[tuple[bytes, bytes]], handshake: Handshake, *, first: bool) -> list[tuple[bytes, bytes]]:
+        """Give the headers as the user wants them; `first` says whether this answer is the session's first. Never raises."""
+        ...
+
+    async def refused(self, code: int, message: str, context: dict[str, object], handshake: Handshake) -> None:
+        """Take notice that a request was refused. Never raises."""
+        ...
+
+    def failed(self, error: Exception, where: str) -> None:
+        """Take notice that something of the user's failed."""
+        ...

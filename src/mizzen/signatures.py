@@ -40,11 +40,15 @@ class _Parameter:
 class Signature:
     """What a handler takes, made by `compile_signature`.
 
-    `function` is the handler, `is_async` whether it is a coroutine function (a plain function that returns a coroutine is not). `untyped`
-    is True when `convert` looks at no value at all: it then only counts them.
+    `function` is the handler, `call` what is called for it, `is_async` whether it is a coroutine function (a plain function that returns a
+    coroutine is not). `untyped` is True when `convert` looks at no value at all: it then only counts them. `once` and `ordered` say how
+    it was registered.
     """
 
-    __slots__ = ("_most", "_parameters", "_quick_most", "_required", "_rest", "_settled", "call", "function", "is_async", "untyped")
+    __slots__ = (
+        *("_most", "_parameters", "_quick_most", "_required", "_rest", "_settled"),
+        *("call", "function", "is_async", "once", "ordered", "untyped"),
+    )
 
     def __init__(
         self,
@@ -58,6 +62,8 @@ class Signature:
         self.function: Callable[..., object] = function
         self.call: Callable[..., Awaitable[object]] = cast("Callable[..., Awaitable[object]]", function)
         self.is_async: bool = is_async
+        self.once: bool = False
+        self.ordered: bool = False
         self._parameters = tuple(parameters)
         self._settled = tuple(parameter.settled for parameter in parameters)
         self._required = required

@@ -30,6 +30,9 @@ class Tasks:
     def __len__(self) -> int:
         return len(self._tasks)
 
+    def __contains__(self, task: object) -> bool:
+        return task in self._tasks
+
     if sys.version_info >= (3, 12):
 
         def start(self, coroutine: Coroutine[object, object, None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from email.utils import formatdate
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -36,12 +37,22 @@ class Reason(StrEnum):
     IO_CLIENT_DISCONNECT = "io client disconnect"
 
 
+class RoomEvent(StrEnum):
+    """What happens to a room: the names of the events of a Node adapter."""
+
+    CREATE = "create-room"
+    DELETE = "delete-room"
+    JOIN = "join-room"
+    LEAVE = "leave-room"
+
+
 class Handshake:
     """What the client sent when it opened the connection.
 
     `url` is path and query; `address` the client's host as the ASGI server reports it; `xdomain` whether an Origin header came; `secure`
     whether TLS reached this server or a proxy that the server trusts; `issued` the time in seconds since the epoch; `auth` what came
-    with the CONNECT packet (None in `allow_request`, which is asked before any).
+    with the CONNECT packet (None in `allow_request`, which is asked before any). `scope` is the ASGI scope; that of a client which is
+    connected to another node of a cluster is empty.
     """
 
     def __init__(self, scope: Mapping[str, Any], auth: JSON = None) -> None:
@@ -72,21 +83,44 @@ class Handshake:
         """The query of the URL; of a repeated name the last one."""
         return dict(parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True))
 
-    @property
+    @cached_property
     def url(self) -> str:
         path: str = self.scope["path"]
         query: str = self.scope["query_string"].decode("latin-1")
         return f"{path}?{query}" if query else path
 
-    @property
+    @cached_property
     def address(self) -> str | None:
         client = self.scope.get("client")
         return client[0] if client else None
 
-    @property
+    @cached_property
     def secure(self) -> bool:
         return self.scope.get("scheme") in ("https", "wss")
 
-    @property
+    @cached_property
     def xdomain(self) -> bool:
         return "origin" in self.headers
+
+    def details(self) -> dict[str, JSON]:
+        """Give what nodes of a cluster tell each other: the fields of the Node server, times in milliseconds."""
+        return {
+            "headers": dict(self.headers),
+            "time": formatdate(self.issued),
+            "address": self.address,
+            "xdomain": self.xdomain,
+            "secure": self.secure,
+            "issued": round(self.issued * 1000),
+            "url": self.url,
+            "query": dict(self.query),
+            "auth": self.auth,
+        }
+
+    @classmethod
+    def from_details(cls, details: Mapping[str, JSON]) -> Handshake:
+        """Make the handshake of a client of another node from what `details` gave there."""
+        handshake = cls({}, details.get("auth"))
+        handshake.issued = details.get("issued", 0) / 1000
+        known: dict[str, JSON] = {"headers": {}, "query": {}, "url": "", "address": None, "secure": False, "xdomain": False}
+        handshake.__dict__.update({name: details.get(name, default) for name, default in known.items()})
+        return handshake

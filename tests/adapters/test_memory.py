@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mizzen.adapters.memory import MemoryAdapter
-from mizzen.ports import Adapter, Member, Target
+from mizzen.adapters.recovery import RecoveringAdapter
+from mizzen.options import ConnectionStateRecovery
+from mizzen.ports import Adapter, AdapterHost, Member, Target
 from mizzen.protocol.codec import JSONCodec
 from mizzen.protocol.encoded import Encoded
 from mizzen.protocol.packet import EVENT, Packet
+from mizzen.types import JSON, Reason, RoomEvent
+from tests.adapters.fakes import FakeHost, FakeSocket
 
-ADAPTERS: list[Callable[[], Adapter]] = [MemoryAdapter]
+ADAPTERS: list[Callable[[AdapterHost], Adapter]] = [MemoryAdapter, lambda host: RecoveringAdapter(host, ConnectionStateRecovery())]
 PACKET = Packet(EVENT, "/", ["news"])
 ENCODED = JSONCodec().encode(PACKET)
 
 
-class FakeSocket:
-    """A member of rooms that keeps what is written to it."""
-
-    def __init__(self, id: str) -> None:
-        self.id = id
-        self.joined: set[str] = set()
-        self.written: list[Encoded] = []
-        self.volatile: list[Encoded] = []
-
-    def __repr__(self) -> str:
-        return self.id
-
-    def write(self, encoded: Encoded) -> None:
-        self.written.append(encoded)
-
-    def write_volatile(self, encoded: Encoded) -> None:
-        self.volatile.append(encoded)
-
-
-@pytest.fixture(params=ADAPTERS, ids=lambda make: make.__name__)
+@pytest.fixture(params=ADAPTERS, ids=["memory", "recovering"])
 def adapter(request: pytest.FixtureRequest) -> Adapter:
-    return request.param()
+    return request.param(FakeHost())
 
 
 def sockets(adapter: Adapter, rooms: dict[str, Iterable[str]]) -> dict[str, FakeSocket]:
@@ -193,6 +178,153 @@ def test_a_broadcast_to_everybody_goes_out_in_the_order_of_arrival(adapter: Adap
     assert order == ids
 
 
+# Who is to answer
+
+
+class FakeAcks:
+    """Keeps what it is told of a broadcast that asks for acks."""
+
+    def __init__(self) -> None:
+        self.expected: list[list[str]] = []
+
+    def expect(self, members: Collection[Member]) -> None:
+        for member in members:
+            member.expect(0, NobodyWaits())
+        self.expected.append([member.id for member in members])
+
+    def expect_others(self, *, nodes: int = 0, sockets: int = 0) -> None:
+        raise AssertionError("there is no other node")
+
+    def replied(self, argument: JSON) -> None:
+        raise AssertionError("there is no other node")
+
+    def when_over(self, callback: Callable[[], None]) -> None:
+        raise AssertionError("there is nothing to clean up")
+
+
+class NobodyWaits:
+    """Waits for an ack that is of no interest."""
+
+    def came(self, member: Member, args: Sequence[JSON]) -> None: ...
+
+    def gone(self, member: Member, reason: Reason) -> None: ...
+
+
+def test_who_is_to_answer_is_told_before_the_packet_goes(adapter: Adapter, three: dict[str, FakeSocket]) -> None:
+    acks = FakeAcks()
+    adapter.broadcast_with_ack(PACKET, ENCODED, Target(rooms=("ab",)), acks)  # the sockets assert the order
+    assert acks.expected == [["A", "B"]] or acks.expected == [["B", "A"]]
+    assert [three[id].written for id in "ABC"] == [[ENCODED], [ENCODED], []]
+
+
+def test_a_broadcast_that_reaches_nobody_says_so(adapter: Adapter) -> None:
+    acks = FakeAcks()
+    adapter.broadcast_with_ack(PACKET, ENCODED, Target(rooms=("nobody",)), acks)
+    assert acks.expected == [[]]
+
+
+def test_a_packet_that_asks_for_acks_is_not_kept() -> None:
+    adapter = RecoveringAdapter(FakeHost(), ConnectionStateRecovery())
+    adapter.broadcast_with_ack(Packet(EVENT, "/", ["x"], 1), ENCODED, Target(), FakeAcks())
+    assert not adapter._sent
+
+
+# Across the namespace
+
+
+async def test_what_is_known_of_sockets(adapter: Adapter, three: dict[str, FakeSocket]) -> None:
+    found = await adapter.fetch_sockets(Target(rooms=("ab",)))
+    assert {details.id: details.rooms for details in found} == {"A": {"A", "a", "ab"}, "B": {"B", "b", "ab"}}
+    assert await adapter.fetch_sockets(Target(rooms=("nobody",))) == []
+
+
+@pytest.mark.parametrize("rooms", [(), ("ab",), ("a", "b"), ("A", "B")])
+def test_sockets_may_join_the_room_that_names_them_and_leave_it(
+    adapter: Adapter, three: dict[str, FakeSocket], rooms: tuple[str, ...]
+) -> None:
+    target = Target(rooms=rooms, excluded=("C",))
+    adapter.join_sockets(target, ("ab", "new", "a", "b"))
+    assert (reached(adapter, "new"), reached(adapter, "a"), reached(adapter, "b")) == (["A", "B"],) * 3
+    adapter.leave_sockets(target, ("new", "ab"))
+    assert (reached(adapter, "new"), reached(adapter, "ab")) == ([], [])
+    assert set(adapter.rooms) == {"a", "b"}
+
+
+def test_sockets_that_go_when_they_are_disconnected_do_not_disturb(adapter: Adapter) -> None:
+    class Going(FakeSocket):
+        def disconnect(self, close: bool = False) -> None:
+            super().disconnect(close)
+            adapter.remove(self)
+
+    going = [Going(str(number)) for number in range(20)]
+    for socket in going:
+        adapter.add(socket)
+        adapter.join(socket, ["room"])
+    adapter.disconnect_sockets(Target(rooms=("room",), omit=going[0]), close=True)
+    assert [socket.disconnected for socket in going] == [[], *[[True]] * 19]
+    assert (reached(adapter), reached(adapter, "room")) == (["0"], ["0"])
+    adapter.disconnect_sockets(Target(), close=False)
+    assert (going[0].disconnected, reached(adapter)) == ([False], [])
+
+
+async def test_alone_no_node_answers(adapter: Adapter) -> None:
+    adapter.emit_to_nodes(("x", 1))
+    assert await adapter.call_nodes(("x", 1), 0.0) == []
+
+
+# What is told of rooms
+
+
+def test_rooms_are_made_before_they_are_joined_and_go_after_they_are_left() -> None:
+    for make in ADAPTERS:
+        host = FakeHost()
+        adapter = make(host)
+        host.watch_rooms()
+        a, b = sockets(adapter, {"A": ["x", "x"], "B": ["x"]}).values()
+        assert host.events == [
+            (RoomEvent.CREATE, "x", None),
+            (RoomEvent.JOIN, "x", "A"),
+            (RoomEvent.JOIN, "x", "B"),
+        ]
+        host.events.clear()
+        adapter.leave(a, ["x", "never joined"])
+        adapter.remove(b)
+        assert host.events == [
+            (RoomEvent.LEAVE, "x", "A"),
+            (RoomEvent.LEAVE, "x", "B"),
+            (RoomEvent.DELETE, "x", None),
+        ]
+
+
+def test_nothing_is_told_of_the_room_that_an_own_id_names() -> None:
+    for make in ADAPTERS:
+        host = FakeHost()
+        adapter = make(host)
+        host.watch_rooms()
+        a, b = sockets(adapter, {"A": ["A"], "B": []}).values()
+        adapter.leave(a, ["A"])
+        assert host.events == []
+        adapter.join(b, ["A"])  # of that of another it is
+        assert host.events == [(RoomEvent.CREATE, "A", None), (RoomEvent.JOIN, "A", "B")]
+        host.events.clear()
+        adapter.remove(a)
+        assert host.events == []
+
+
+def test_what_is_sent_is_told_while_somebody_listens() -> None:
+    for make in ADAPTERS:
+        host = FakeHost()
+        adapter = make(host)
+        sockets(adapter, {"A": ["x"], "B": []})
+        packet = Packet(EVENT, "/", ["news", "offset"])
+        adapter.broadcast(packet, ENCODED, Target(rooms=("x",)))
+        assert host.packets == []
+        host.watched = True
+        adapter.broadcast(packet, ENCODED, Target(rooms=("x",)))
+        adapter.broadcast_with_ack(PACKET, ENCODED, Target(omit=None, rooms=("B",)), FakeAcks())
+        assert host.packets == [(packet, ["A"]), (PACKET, ["B"])]
+
+
 # Cost
 
 
@@ -222,7 +354,7 @@ class CountingRooms(dict[str, set[Member]]):
 
 
 def test_leaving_all_touches_only_the_rooms_joined() -> None:
-    adapter = MemoryAdapter()
+    adapter = MemoryAdapter(FakeHost())
     rooms = adapter.rooms = CountingRooms()
     made = sockets(adapter, {f"s{number}": [f"r{number}", "all"] for number in range(100)})
     rooms.touched.clear()
@@ -242,16 +374,16 @@ steps = st.lists(
 some_rooms = st.lists(st.sampled_from([*ROOMS, "C", "nobody"]), max_size=3).map(tuple)
 
 
-@pytest.mark.parametrize("make", ADAPTERS, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", ADAPTERS, ids=["memory", "recovering"])
 @given(steps=steps, rooms=some_rooms, excluded=some_rooms, omit=st.sampled_from([None, *IDS]))
 def test_the_rooms_are_those_of_a_naive_model(
-    make: Callable[[], Adapter],
+    make: Callable[[AdapterHost], Adapter],
     steps: list[tuple[str, str, list[str]]],
     rooms: tuple[str, ...],
     excluded: tuple[str, ...],
     omit: str | None,
 ) -> None:
-    adapter = make()
+    adapter = make(FakeHost())
     everybody = {id: FakeSocket(id) for id in IDS}
     present: set[str] = set()
     joined: dict[str, set[str]] = {id: set() for id in IDS}

@@ -444,7 +444,7 @@ class TestNames:
             await wire.send('421["A"]', '422["a "]', '423["a"]')
             assert await wire.receive() == '433["a"]'
 
-    @pytest.mark.parametrize("name", [*sorted(RESERVED_EVENTS - {"connect", "disconnect"}), "connection"])
+    @pytest.mark.parametrize("name", [*sorted(RESERVED_EVENTS - {"connect", "disconnect", "disconnecting"}), "connection"])
     def test_reserved_names_cannot_be_registered(self, name: str) -> None:
         with pytest.raises(LocalProtocolError, match=name):
             Server().on(name, sync)

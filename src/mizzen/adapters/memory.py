@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
-from mizzen.ports import Member, Target
+from mizzen.ports import Acks, AdapterHost, Member, RestoredSession, SavedSession, SocketDetails, Target
 from mizzen.protocol.encoded import Encoded
 from mizzen.protocol.packet import Packet
+from mizzen.types import JSON, RoomEvent
 
 
 class MemoryAdapter:
-    """Sets of sockets by room; a socket's own id is a room that costs nothing."""
+    """Sets of sockets by room; a socket's own id is a room that costs nothing, and of which nothing is told."""
 
-    def __init__(self) -> None:
+    recovers: bool = False
+
+    def __init__(self, host: AdapterHost) -> None:
+        self.host = host
         self.rooms: dict[str, set[Member]] = {}
         self._sockets: dict[str, Member] = {}
 
@@ -22,23 +26,40 @@ class MemoryAdapter:
 
     def remove(self, member: Member) -> None:
         """Take a socket out of everything; costs as much as it has joined."""
-        self._sockets.pop(member.id, None)
+        if self._sockets.get(member.id) is member:
+            del self._sockets[member.id]
         self.leave(member, tuple(member.joined))
 
     def join(self, member: Member, rooms: Iterable[str]) -> None:
+        tell = self.host.room_watcher
         for room in rooms:
-            if room != member.id:
-                member.joined.add(room)
-                self.rooms.setdefault(room, set()).add(member)
+            if room == member.id or room in member.joined:
+                continue
+            member.joined.add(room)
+            members = self.rooms.get(room)
+            if members is None:
+                self.rooms[room] = {member}
+                if tell is not None:
+                    tell(RoomEvent.CREATE, room, None)
+            else:
+                members.add(member)
+            if tell is not None:
+                tell(RoomEvent.JOIN, room, member.id)
 
     def leave(self, member: Member, rooms: Iterable[str]) -> None:
+        tell = self.host.room_watcher
         for room in rooms:
-            if room in member.joined:
-                member.joined.discard(room)
-                members = self.rooms[room]
-                members.discard(member)
+            if room not in member.joined:
+                continue
+            member.joined.discard(room)
+            members = self.rooms[room]
+            members.discard(member)
+            if not members:
+                del self.rooms[room]
+            if tell is not None:
+                tell(RoomEvent.LEAVE, room, member.id)
                 if not members:
-                    del self.rooms[room]
+                    tell(RoomEvent.DELETE, room, None)
 
     def members(self, target: Target) -> Collection[Member]:
         """Give the sockets that the target names; not to be kept, not to be changed."""
@@ -63,16 +84,87 @@ class MemoryAdapter:
             return members or ()
         return (alone,) if members is None else members | {alone}
 
+    # Sending
+
     def broadcast(self, packet: Packet, encoded: Encoded, target: Target) -> None:
         """Deliver a packet; `encoded` is its encoded form, shared by all recipients."""
+        members = self.members(target)
         if target.volatile:
-            for member in self.members(target):
+            for member in members:
                 member.write_volatile(encoded)
         else:
-            for member in self.members(target):
+            for member in members:
                 member.write(encoded)
+        if self.host.watched:
+            self.host.sent(packet, members)
+
+    def broadcast_with_ack(self, packet: Packet, encoded: Encoded, target: Target, acks: Acks) -> None:
+        """Deliver a packet whose recipients answer, and tell `acks` who they are before it goes out."""
+        members = list(self.members(target))
+        acks.expect(members)
+        for member in members:
+            if target.volatile:
+                member.write_volatile(encoded)
+            else:
+                member.write(encoded)
+        if self.host.watched:
+            self.host.sent(packet, members)
+
+    # Across the namespace
+
+    async def fetch_sockets(self, target: Target) -> Sequence[SocketDetails]:
+        """Give what is known of the sockets that the target names."""
+        return [member.details() for member in self.members(target)]
+
+    def join_sockets(self, target: Target, rooms: tuple[str, ...]) -> None:
+        """Have the sockets that the target names join rooms."""
+        for member in list(self.members(target)):
+            self.join(member, rooms)
+
+    def leave_sockets(self, target: Target, rooms: tuple[str, ...]) -> None:
+        """Have the sockets that the target names leave rooms."""
+        for member in list(self.members(target)):
+            self.leave(member, rooms)
+
+    def disconnect_sockets(self, target: Target, close: bool) -> None:
+        """Disconnect the sockets that the target names."""
+        for member in list(self.members(target)):  # those who leave change the set
+            member.disconnect(close)
+
+    def emit_to_nodes(self, args: Sequence[JSON]) -> None:
+        """Do nothing: there is no other node."""
+
+    async def call_nodes(self, args: Sequence[JSON], timeout: float) -> list[JSON]:
+        """Give no answers: there is no other node."""
+        return []
+
+    # Recovery
+
+    def last_offset(self) -> str:
+        """Give nothing: no packet is kept."""
+        return ""
+
+    def next_offset(self) -> str:
+        """Give nothing: no packet is kept."""
+        return ""
+
+    def save_session(self, session: SavedSession) -> None:
+        """Do nothing: no session is kept."""
+
+    async def restore_session(self, pid: str, offset: str | None) -> RestoredSession | None:
+        """Give None: no session is kept."""
+        return None
+
+    @property
+    def awaits_clients(self) -> bool:
+        """Say no: no session is kept."""
+        return False
+
+    def expire(self) -> None:
+        """Do nothing: nothing is kept."""
 
     def close(self) -> None:
+        """Forget everything."""
         for member in set[Member]().union(*self.rooms.values()):
             member.joined.clear()
         self.rooms.clear()

@@ -1,82 +1,50 @@
-"""The Socket.IO side of one connection: its decoder, its sockets by namespace, and the handlers that run for it."""
+"""The Socket.IO side of one connection: its decoder, its sockets by namespace, and how they come and go."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections import deque
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import parse_qsl
 
 from mizzen.errors import ArgumentsInvalid, ConnectRefused, RemoteProtocolError
+from mizzen.listeners import Plan
+from mizzen.ports import RestoredSession
+from mizzen.protocol.encoded import Encoded
 from mizzen.protocol.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Packet
-from mizzen.server.socket import CONNECTED, GONE, Socket
+from mizzen.server.handlers import Runner, failure_of
+from mizzen.server.namespaces import TooManyNamespaces
+from mizzen.server.socket import CONNECTED, GONE, Pass, Socket, Turn
 from mizzen.signatures import Signature, error_ack
 from mizzen.types import JSON, Reason
 
 if TYPE_CHECKING:
     from mizzen.ports import PacketDecoder
     from mizzen.server.connection import Connection
+    from mizzen.server.namespace import Namespace
     from mizzen.server.server import Server
 
 logger: Final = logging.getLogger("mizzen.server")
 
 
-ENTRY = 256
-"""Bytes that one waiting event costs besides its message, about."""
+NONE: Final[frozenset[str]] = frozenset()
 
 
-class Answer:
-    """The ack of an event with several handlers: the first result that is not None, else an error if there was one, else none."""
-
-    __slots__ = ("_error", "_id", "_left", "_sent", "_socket")
-
-    def __init__(self, socket: Socket, id: int, handlers: int) -> None:
-        self._socket = socket
-        self._id = id
-        self._left = handlers
-        self._error: object = None
-        self._sent = False
-
-    def result(self, value: object) -> None:
-        """Take what a handler returned. Raises TypeError for what cannot be encoded; the handler has then failed."""
-        if value is not None and not self._sent:
-            self._socket.ack(self._id, value)
-            self._sent = True
-        self._done()
-
-    def failed(self, error: object) -> None:
-        """Take the error of a handler that failed."""
-        self._error = error
-        self._done()
-
-    def _done(self) -> None:
-        self._left -= 1
-        if not self._left and not self._sent:
-            self._socket.ack(self._id, self._error)
-
-
-class Multiplexer:
+class Multiplexer(Runner):
     """Takes the messages of one connection to the sockets and handlers that they are for.
 
-    At most `max_handlers` handlers run at once; further events wait in `inbox`, whose size in bytes is `inbox_size`. While it holds more
-    than `max_buffer` the connection is not read. Acks and what concerns the connection itself never wait. `requests` are the socket
-    requests in flight or in the inbox; they are counted up only where `max_requests` bounds them.
+    Acks and what concerns the connection itself never wait for handlers. `joining` names the namespaces of which it is not decided yet
+    whether they exist, or whether a session of theirs is restored; None once the connection is over.
     """
 
-    __slots__ = ("_drain_scheduled", "_size", "connection", "decoder", "inbox", "inbox_size", "requests", "running", "server", "sockets")
+    __slots__ = ("_size", "decoder", "joining", "sockets")
 
     def __init__(self, server: Server, connection: Connection) -> None:
-        self.server: Server = server
-        self.connection: Connection = connection
+        super().__init__(server, connection)
         self.decoder: PacketDecoder = server.codec.decoder(server.options.max_attachments)
         self.sockets: dict[str, Socket] = {}
-        self.inbox: deque[tuple[Socket, Packet, int]] = deque()
-        self.inbox_size: int = 0
-        self.running: int = 0
-        self.requests: int = 0
+        self.joining: frozenset[str] | None = NONE
         self._size = 0
-        self._drain_scheduled = False
 
     # The connection
 
@@ -89,8 +57,8 @@ class Multiplexer:
     def closed(self, reason: Reason, details: str | None) -> None:
         """End every socket: the connection is over."""
         self.server.unconnected.disarm(self)
-        self.inbox.clear()
-        self.inbox_size = 0
+        self.forget_inbox()
+        self.joining = None
         for socket in list(self.sockets.values()):
             self.part(socket, reason, details)
 
@@ -108,7 +76,11 @@ class Multiplexer:
             size, self._size = self._size, 0
             kind = packet.type
             if kind is EVENT:
-                self._event(packet, size)
+                socket = self.sockets.get(packet.nsp)
+                if socket is None or socket.state is not CONNECTED:
+                    socket = self._socket(packet)
+                if self.server.dispatching:
+                    self.take(socket, packet, size)
             elif kind is ACK:
                 socket = self._socket(packet)
                 if packet.id is None:
@@ -137,44 +109,144 @@ class Multiplexer:
         if self.connection.eio == 3:  # what is `auth` since, socket.io 2 sends in the query of the namespace
             name, _, query = nsp.partition("?")
             auth = dict(parse_qsl(query, keep_blank_values=True)) if query else auth
-        if name in self.sockets:
-            raise RemoteProtocolError(f"a second CONNECT to {name[:100]!r}", Reason.FORCED_SERVER_CLOSE)
-        namespace = self.server.namespaces.get(name)
-        if namespace is None:
-            self._refuse(name, "Invalid namespace", None)
+        joining = self.joining
+        if joining is None:
             return
+        if name in self.sockets or name in joining:
+            raise RemoteProtocolError(f"a second CONNECT to {name[:100]!r}", Reason.FORCED_SERVER_CLOSE)
         limit = self.server.options.max_namespaces
-        if len(self.sockets) >= limit:
+        if len(self.sockets) + len(joining) >= limit:
             self._refuse(name, f"Too many namespaces: one connection may join {limit}", None)
             return
         if not self.server.dispatching:
             self._refuse(name, "Server is shutting down", None)
             return
-        if self.running >= self.server.options.max_handlers and namespace.has_lifecycle:
+        namespace = self.server.namespaces.get(name)
+        if namespace is not None:
+            self._enter(namespace, auth)
+        elif not self.server.namespaces.parents:
+            self._refuse(name, "Invalid namespace", None)
+        elif self.running >= self.server.options.max_handlers:
             self._refuse(name, "Too many handlers are running for this connection", None)
-            return
-        socket = Socket(namespace, self, self._new_id(name), auth)
-        self.sockets[name] = socket
-        namespace.adapter.add(socket)
-        if namespace.middleware or "connect" in namespace.handlers:
-            self.running += 1
-            self.server.tasks.start(self._admit(socket, auth))
         else:
-            self._welcome(socket)
+            self.joining = joining | {name}
+            self.launch(self._find(name, auth))
+
+    async def _find(self, name: str, auth: JSON) -> None:
+        """Have the parent namespaces decide on a name that is not known."""
+        found: Namespace | None = None
+        problem = "Invalid namespace"
+        try:
+            found = await self.server.namespaces.find(name, auth)
+        except TooManyNamespaces:
+            problem = "Too many namespaces are in use"
+            logger.warning("namespace %r was refused: max_child_namespaces of others are in use", name[:100])
+        except BaseException as caught:
+            self.server.report(failure_of(caught), None, "io.of")
+        finally:
+            self.finished()
+        if self._settle(name):
+            if found is None:
+                self._refuse(name, problem, None)
+            elif not self.server.dispatching:
+                self._refuse(name, "Server is shutting down", None)
+            else:
+                self._enter(found, auth)
+        if found is not None and not found.population:  # nobody came of it
+            self.server.namespaces.left(found)
+
+    def _settle(self, name: str) -> bool:
+        """Take a name out of `joining`; say whether the connection is still there."""
+        if self.joining is None:
+            return False
+        self.joining -= {name}
+        return True
+
+    def _enter(self, namespace: Namespace, auth: JSON) -> None:
+        recovers = namespace.adapter.recovers and self.connection.eio == 4
+        if self.running >= self.server.options.max_handlers and (namespace.has_lifecycle or recovers):
+            self._refuse(namespace.name, "Too many handlers are running for this connection", None)
+            return
+        if recovers and isinstance(auth, dict):
+            fields = cast("dict[str, JSON]", auth)
+            pid, offset = fields.get("pid"), fields.get("offset")
+            if isinstance(pid, str) and (offset is None or isinstance(offset, str)) and self.joining is not None:
+                # What the client adds by itself is not what its user gave for `auth`.
+                rest = {name: value for name, value in fields.items() if name not in ("pid", "offset")}
+                self.joining |= {namespace.name}
+                namespace.population += 1
+                self.launch(self._restore(namespace, rest or None, pid, offset))
+                return
+        self._begin(namespace, auth, None)
+
+    async def _restore(self, namespace: Namespace, auth: JSON, pid: str, offset: str | None) -> None:
+        """Look for the session that a client wants back; without one it begins anew."""
+        restored: RestoredSession | None = None
+        try:
+            present = namespace.by_pid.get(pid)
+            if present is not None:
+                present.replace()
+            restored = await namespace.adapter.restore_session(pid, offset)
+            if restored is not None and not self._fits(restored.missed):
+                restored = None
+        except BaseException as caught:
+            self.server.report(failure_of(caught), None, "connect")
+        finally:
+            namespace.population -= 1
+            self.finished()
+        if self._settle(namespace.name):
+            self._begin(namespace, auth, restored)
+            return
+        if restored is not None:
+            namespace.adapter.save_session(restored.session)
+        if not namespace.population:
+            self.server.namespaces.left(namespace)
+
+    def _fits(self, missed: Sequence[Encoded]) -> bool:
+        """Say whether a client that takes what it missed is no slow consumer by that alone, which would go on for ever."""
+        sizes = [encoded.size for encoded in missed]
+        return sum(sizes) - max(sizes, default=0) <= self.server.options.max_buffer
+
+    def _begin(self, namespace: Namespace, auth: JSON, restored: RestoredSession | None) -> None:
+        """Make the socket, and have middleware and `connect` handlers decide on it."""
+        adapter = namespace.adapter
+        session = None if restored is None else restored.session
+        socket = Socket(namespace, self, self._new_id(namespace.name) if session is None else session.sid, auth, session)
+        if adapter.recovers and self.connection.eio == 4:
+            pid, since = (self.server.new_secret(), adapter.last_offset()) if session is None else (session.pid, session.since)
+            socket.proof = Pass(pid, since)
+            namespace.by_pid[pid] = socket
+        self.sockets[namespace.name] = socket
+        namespace.population += 1
+        adapter.add(socket)
+        missed: Sequence[Encoded] = ()
+        middleware = namespace.middleware
+        if restored is not None:
+            adapter.join(socket, restored.session.rooms)
+            missed = restored.missed
+            if self.server.skips_middleware:
+                middleware = ()
+        handlers = namespace.listeners.take("connect")
+        if middleware or handlers:
+            self.launch(self._admit(socket, auth, middleware, handlers, missed))
+        else:
+            self._welcome(socket, missed)
 
     def _new_id(self, name: str) -> str:
         if self.connection.eio == 3:
             return self.connection.sid if name == "/" else f"{name}#{self.connection.sid}"
         return self.server.sessions.new_id()
 
-    async def _admit(self, socket: Socket, auth: JSON) -> None:
-        namespace = socket.namespace
+    async def _admit(self, socket: Socket, auth: JSON, middleware: Plan, handlers: Plan, missed: Sequence[Encoded]) -> None:
         try:
-            for middleware in namespace.middleware:
-                await self.server.invoke(middleware, socket, ())
-            for handler in namespace.handlers.get("connect", ()):
+            for each in middleware:
+                await self.server.invoke(each, socket, (), ())
+                if socket.state is GONE:  # its client went: nothing has begun for it that would have to end
+                    socket.forget_rooms()
+                    return
+            for handler in handlers:
                 # `auth` is None where the client sent none, so that `auth: Auth | None` need not have a default.
-                await self.server.invoke(handler, socket, (auth,))
+                await self.server.invoke(handler, socket, (), (auth,))
         except ConnectRefused as refusal:
             self.dismiss(socket, refusal.message, refusal.data)
         except ArgumentsInvalid as error:
@@ -185,11 +257,11 @@ class Multiplexer:
             self.server.report(error, socket, "connect")
             self.dismiss(socket, "the connect handler failed", error_ack(error, debug=self.server.options.debug)["error"])
         else:
-            self._welcome(socket)
+            self._welcome(socket, missed)
         finally:
-            self._finished()
+            self.finished()
 
-    def _welcome(self, socket: Socket) -> None:
+    def _welcome(self, socket: Socket, missed: Sequence[Encoded]) -> None:
         namespace = socket.namespace
         if socket.state is GONE:
             # Its client went while it connected; what the handlers set up is theirs to take down.
@@ -198,14 +270,17 @@ class Multiplexer:
             return
         self.server.unconnected.disarm(self)
         namespace.sockets[socket.id] = socket
-        data = {"sid": socket.id} if self.connection.eio == 4 else None
-        socket.welcome(self.server.codec.encode(Packet(CONNECT, namespace.name, data)))
+        data = None
+        if self.connection.eio == 4:
+            data = {"sid": socket.id} if socket.proof is None else {"sid": socket.id, "pid": socket.proof.pid}
+        socket.welcome(self.server.codec.encode(Packet(CONNECT, namespace.name, data)), missed)
 
     def dismiss(self, socket: Socket, message: str, data: JSON) -> None:
         """Refuse a socket that is connecting."""
         if socket.state is not GONE:
             del self.sockets[socket.namespace.name]
             socket.end(Reason.SERVER_NAMESPACE_DISCONNECT)
+            socket.forget_rooms()
             self._refuse(socket.namespace.name, message, data)
 
     def _refuse(self, name: str, message: str, data: JSON) -> None:
@@ -242,144 +317,38 @@ class Multiplexer:
         self.connection.close(Reason.FORCED_SERVER_CLOSE)
 
     def _farewell(self, socket: Socket, reason: Reason, details: str | None) -> None:
-        for handler in socket.namespace.handlers.get("disconnect", ()):
-            self.running += 1
-            self.server.tasks.start(self._say_farewell(socket, handler, reason, details))
-
-    async def _say_farewell(self, socket: Socket, handler: Signature, reason: Reason, details: str | None) -> None:
-        try:
-            await self.server.invoke(handler, socket, (reason, details))
-        except BaseException as caught:
-            self.server.report(failure_of(caught), socket, "disconnect")
-        finally:
-            self._finished()
-
-    # Events
-
-    def _event(self, packet: Packet, size: int) -> None:
-        socket = self.sockets.get(packet.nsp)
-        if socket is None or socket.state is not CONNECTED:
-            socket = self._socket(packet)
-        server = self.server
-        if not server.dispatching:
-            return
-        options = server.options
-        if options.max_requests is not None and self._is_request(socket, packet):
-            if self.requests >= options.max_requests:
-                server.requests.refuse(socket, packet.id)
-                return
-            self.requests += 1
-        if self.running < options.max_handlers and not self.inbox:
-            self._start(socket, packet)
-            return
-        size += ENTRY
-        self.inbox.append((socket, packet, size))
-        self.inbox_size += size
-        if self.inbox_size > options.max_buffer and not self.connection.paused:
-            self.connection.pause()
-
-    def _is_request(self, socket: Socket, packet: Packet) -> bool:
-        name, *args = packet.data
-        return name not in socket.namespace.handlers and self.server.requests.takes(socket, name, args)
-
-    def _start(self, socket: Socket, packet: Packet) -> None:
-        name, *args = packet.data
-        if name.__class__ is not str:
-            name = number_name(name)
-        namespace = socket.namespace
-        handlers = namespace.handlers.get(name)
-        if handlers is None:
-            if self.server.requests.takes(socket, name, args):
-                self.running += 1
-                self.server.tasks.start(self._request(socket, name, args, packet.id))
-            else:
-                self.server.log_unhandled(namespace, name)
-        elif len(handlers) == 1:
-            self.running += 1
-            self.server.tasks.start(self._run(socket, handlers[0], name, args, packet.id))
+        leaving = socket.take("disconnecting")
+        if leaving:
+            self.launch(self._say_leaving(socket, leaving, reason, details))
         else:
-            answer = None if packet.id is None else Answer(socket, packet.id, len(handlers))
-            for handler in handlers:
-                self.running += 1
-                self.server.tasks.start(self._run(socket, handler, name, args, None, answer))
+            socket.forget_rooms()
+            self._say_gone(socket, reason, details)
 
-    async def _run(
-        self, socket: Socket, handler: Signature, name: str, args: list[JSON], id: int | None, answer: Answer | None = None
+    async def _say_leaving(self, socket: Socket, leaving: Plan, reason: Reason, details: str | None) -> None:
+        """Run the `disconnecting` handlers, for which the rooms are still named, and then the others."""
+        try:
+            for handler in leaving:
+                await self._say_farewell(socket, handler, "disconnecting", reason, details)
+        finally:
+            socket.forget_rooms()
+            self.finished()
+        self._say_gone(socket, reason, details)
+
+    def _say_gone(self, socket: Socket, reason: Reason, details: str | None) -> None:
+        for handler in socket.take("disconnect"):
+            self.launch(self._say_farewell(socket, handler, "disconnect", reason, details, counted=True))
+
+    async def _say_farewell(
+        self, socket: Socket, handler: Signature, event: str, reason: Reason, details: str | None, *, counted: bool = False
     ) -> None:
         try:
-            if socket.state is not CONNECTED:
-                return  # it went before its handler could start
-            if handler.is_async:
-                result = await handler.call(socket, *handler.convert(args))
+            if handler.ordered:
+                async with socket.turn(Turn.ORDERED):
+                    await self.server.invoke(handler, socket, (), (reason, details))
             else:
-                result = await self.server.invoke(handler, socket, args)
-            if answer is not None:
-                answer.result(result)
-            elif id is not None:
-                socket.ack(id, result)
+                await self.server.invoke(handler, socket, (), (reason, details))
         except BaseException as caught:
-            error = failure_of(caught)
-            self.server.report(error, socket, name)
-            failure = error_ack(error, debug=self.server.options.debug)
-            if answer is not None:
-                answer.failed(failure)
-            elif id is not None:
-                socket.ack(id, failure)
+            self.server.report(failure_of(caught), socket, event)
         finally:
-            self._finished()
-
-    async def _request(self, socket: Socket, verb: str, args: list[JSON], id: int | None) -> None:
-        try:
-            await self.server.requests.answer(socket, verb, args, id)
-        finally:
-            if self.server.options.max_requests is not None:
-                self.requests -= 1
-            self._finished()
-
-    def _finished(self) -> None:
-        self.running -= 1
-        if self.connection.paused:
-            self.connection.progressed()
-        if self.inbox:
-            self._drain_later()
-
-    def _drain_later(self) -> None:
-        # Not here and now: a handler that ends at once would go deeper with every event.
-        if not self._drain_scheduled:
-            self._drain_scheduled = True
-            asyncio.get_running_loop().call_soon(self._drain)
-
-    def _drain(self) -> None:
-        self._drain_scheduled = False
-        limit = self.server.options.max_handlers
-        # Handlers that end at once do not count as running, so that without a limit of its own this turn might never end.
-        for _ in range(limit):
-            if not self.inbox or self.running >= limit:
-                break
-            socket, packet, size = self.inbox.popleft()
-            self.inbox_size -= size
-            if socket.state is CONNECTED:
-                self._start(socket, packet)
-            elif self._is_request(socket, packet):
-                self.requests -= 1
-        if self.inbox and self.running < limit:
-            self._drain_later()
-        if self.connection.paused and self.inbox_size <= self.server.options.max_buffer:
-            self.connection.resume()
-
-
-def failure_of(caught: BaseException) -> Exception:
-    """Give the failure of a handler; raise what is none: the server cancels it, or the process is to end."""
-    if isinstance(caught, Exception):
-        return caught
-    task = asyncio.current_task()
-    if not isinstance(caught, asyncio.CancelledError) or (task is not None and task.cancelling()):
-        raise caught
-    failure = RuntimeError("the handler awaited something that was cancelled")
-    failure.__cause__ = caught
-    return failure
-
-
-def number_name(name: JSON) -> str:
-    """Give the name of an event that is named by a number, as JavaScript makes it."""
-    return str(int(name)) if isinstance(name, float) and name.is_integer() else str(name)
+            if counted:
+                self.finished()

@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import inspect
 import logging
+import secrets
 import threading
 import weakref
-from collections import deque
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from enum import Enum
-from typing import Final, TypeVar, overload
+from os import PathLike
+from typing import Final, TypeVar
 
 from mizzen.adapters.memory import MemoryAdapter
+from mizzen.adapters.recovery import RecoveringAdapter
 from mizzen.errors import ArgumentsInvalid, LocalProtocolError
-from mizzen.options import AllowRequest, Cookie, Origins, RequestsMode, ServerOptions, default_transports
-from mizzen.ports import Codec, Target
+from mizzen.options import (
+    AllowRequest,
+    ConnectionStateRecovery,
+    Cookie,
+    Origins,
+    RequestsMode,
+    ServerOptions,
+    check_parser,
+    default_transports,
+)
+from mizzen.ports import Adapter, AdapterFactory, AdapterHost, Codec
 from mizzen.protocol.codec import JSONCodec
 from mizzen.server.deadlines import Deadlines
-from mizzen.server.emits import Emits
+from mizzen.server.engine import EngineServer
+from mizzen.server.hooks import Hooks
 from mizzen.server.lifespan import run_lifespan
+from mizzen.server.mail import Mail
+from mizzen.server.main import MainNamespace
 from mizzen.server.multiplexer import Multiplexer
-from mizzen.server.namespace import Handler, Namespace
-from mizzen.server.operator import Operator
+from mizzen.server.namespace import Namespace
+from mizzen.server.namespaces import Namespaces
 from mizzen.server.sessions import Sessions
-from mizzen.server.socket import Socket
-from mizzen.server.tasks import Tasks, current_loop
+from mizzen.server.socket import Socket, Turn
 from mizzen.signatures import Signature
+from mizzen.tasks import Tasks, current_loop
 from mizzen.transports.asgi import Endpoint
 from mizzen.transports.gate import Gate, is_own_host
 from mizzen.types import JSON, ASGIApp, Reason, Receive, Scope, Send
@@ -46,9 +58,6 @@ _running: weakref.WeakSet[Server] = weakref.WeakSet()
 POLL_TIME = 0.3
 """Seconds that clients have, when the server closes, to poll for the close packet."""
 
-MAIL_PER_TURN = 1_000
-"""Calls from other threads that are done in one turn of the loop."""
-
 
 class Phase(Enum):
     """What a server is doing; IDLE: it has not started yet, and starts with the first request."""
@@ -59,7 +68,7 @@ class Phase(Enum):
     CLOSED = "closed"
 
 
-class Server(Emits):
+class Server(MainNamespace):
     """A Socket.IO server that wraps a web app: both are reached at one address, and socket requests go through the app's own routes.
 
         io = Server(app)        # io is the ASGI app to serve
@@ -76,6 +85,7 @@ class Server(Emits):
         transports: Collection[str] | None = None,
         allow_upgrades: bool = True,
         allow_eio3: bool = True,
+        parser: Codec | None = None,
         ping_interval: float = 25.0,
         ping_timeout: float = 20.0,
         upgrade_timeout: float = 10.0,
@@ -85,12 +95,19 @@ class Server(Emits):
         max_buffer: int = 16 * 1024 * 1024,
         max_handlers: int = 100,
         max_namespaces: int = 100,
+        max_child_namespaces: int = 10_000,
+        cleanup_empty_child_namespaces: bool = False,
+        connection_state_recovery: ConnectionStateRecovery | bool = False,
+        adapter: AdapterFactory | None = None,
         max_pending_acks: int = 10_000,
         max_threads: int = 40,
         cookie: Cookie | bool = False,
         cors_origins: Origins = None,
         cors_credentials: bool = False,
         cors_max_age: int | None = None,
+        cors_methods: Collection[str] = ("GET", "POST"),
+        cors_allowed_headers: Collection[str] | None = None,
+        cors_exposed_headers: Collection[str] = (),
         allow_request: AllowRequest | None = None,
         requests: RequestsMode = "auto",
         requests_to: ASGIApp | None = None,
@@ -105,25 +122,38 @@ class Server(Emits):
         close_grace: float = 10.0,
         debug: bool = False,
         per_message_deflate: bool | int = False,
+        http_compression: bool | int = True,
+        initial_packet: str | bytes | None = None,
+        add_trailing_slash: bool = True,
+        serve_client: bool = True,
+        client_files: Mapping[str, str | PathLike[str]] | None = None,
     ) -> None:
         """Make a server; raises OptionsError for options that cannot work. Times are in seconds, sizes in bytes.
 
-        - `path`: where clients connect; the `path` option of theirs.
+        - `path`: where clients connect; the `path` option of theirs. `add_trailing_slash`: whether only what is below `<path>/` is the
+          server's, where clients go unless told otherwise; with False `<path>` itself is too, for clients with `addTrailingSlash: false`.
         - `transports`: which of `polling` and `websocket` are offered; None: those of the environment variable MIZZEN_TRANSPORTS, which
           `mizzen run --transports` sets, else both. `allow_upgrades`: whether polling clients may move to WebSocket.
         - `allow_eio3`: whether socket.io-client 1 and 2 and sails.io.js (Engine.IO 3) may connect.
+        - `parser`: how packets are written, which clients have to match: `MsgpackCodec()`, a codec of your own, or None for `JSONCodec()`.
         - `ping_interval`, `ping_timeout`: how often a ping goes out, and how long its pong may take.
         - `upgrade_timeout`: how long an upgrade may take. `connect_timeout`: how long a client may take to join its first namespace.
         - `max_payload`: the largest message, and the largest polling body, that is accepted.
         - `max_attachments`: the most binary attachments of one packet.
         - `max_buffer`: what may wait to be sent to a connection, or to be handled for it.
         - `max_handlers`: how many handlers and requests of one connection run at once; further events wait.
+        - `connection_state_recovery`: whether clients that were away for a short time go on where they were, with their rooms and `data`
+          and what they missed; True is `ConnectionStateRecovery()`.
+        - `adapter`: what makes the adapter of each namespace; None for rooms within this process.
+        - `max_child_namespaces`: how many namespaces may come of those that are given by a pattern or a function, all together.
+          `cleanup_empty_child_namespaces`: whether each of them goes with its last socket; else when there are too many.
         - `max_namespaces`: how many one connection may join. `max_pending_acks`: how many acks of one socket may be awaited.
         - `max_threads`: how many plain (`def`) handlers run at once.
         - `cookie`: a cookie with the sid, set by the polling handshake, for load balancers; True is `Cookie()`.
         - `cors_origins`: pages of which other origins may connect: "*", a list such as `["https://example.com"]`, or a function. Pages of
           the own host always may. `cors_credentials`: whether they may send cookies. `cors_max_age`: how long a preflight may be
-          remembered.
+          remembered. `cors_methods`, `cors_allowed_headers`: what a preflight allows (None: the headers that it asks for);
+          `cors_exposed_headers`: headers of answers that scripts of such pages may read.
         - `allow_request`: asked before a session is made, with the handshake; False or ConnectRefused refuses.
         - `requests`: which events are socket requests: "auto" (those of Sails clients and those that look like one), "sails" (every event
           named after a verb, from Sails clients only), False (none). `requests_to`: the app that they go to, if not `app`.
@@ -137,6 +167,11 @@ class Server(Emits):
         - `per_message_deflate`: whether messages to and from clients that offer it are compressed on WebSocket: those of 1024 bytes and
           more, or of as many as given. A broadcast is compressed once. It has a say with Mizzen's own WebSocket class only (`mizzen run`):
           any other ASGI server negotiates by itself (uvicorn: `--ws-per-message-deflate`).
+        - `http_compression`: whether answers to polls are compressed for clients that take gzip or deflate: those of 1024 bytes and more,
+          or of as many as given; not those with nothing in them but what was sent with `compress(False)`.
+        - `initial_packet`: a message that every client gets as the first one, before any of Socket.IO's; it needs a client that knows it.
+        - `serve_client`: whether Mizzen's browser client is served under `<path>/`: `mizzen.js`, `mizzen.mjs`. `client_files`: more files
+          to serve there, by name: `{"socket.io.js": "node_modules/socket.io-client/dist/socket.io.js"}`. Each is read once.
         """
         self.options: ServerOptions = ServerOptions(
             path=path,
@@ -152,12 +187,18 @@ class Server(Emits):
             max_buffer=max_buffer,
             max_handlers=max_handlers,
             max_namespaces=max_namespaces,
+            max_child_namespaces=max_child_namespaces,
+            cleanup_empty_child_namespaces=cleanup_empty_child_namespaces,
+            connection_state_recovery=ConnectionStateRecovery() if connection_state_recovery is True else connection_state_recovery or None,
             max_pending_acks=max_pending_acks,
             max_threads=max_threads,
             cookie=Cookie() if cookie is True else cookie or None,
             cors_origins=cors_origins,
             cors_credentials=cors_credentials,
             cors_max_age=cors_max_age,
+            cors_methods=cors_methods,
+            cors_allowed_headers=cors_allowed_headers,
+            cors_exposed_headers=cors_exposed_headers,
             allow_request=allow_request,
             requests=requests,
             requests_to=requests_to,
@@ -172,22 +213,28 @@ class Server(Emits):
             close_grace=close_grace,
             debug=debug,
             per_message_deflate=per_message_deflate,
+            http_compression=http_compression,
+            initial_packet=initial_packet,
+            add_trailing_slash=add_trailing_slash,
+            serve_client=serve_client,
+            client_files=client_files or {},
         )
+        self.engine: EngineServer = EngineServer(lambda error, where: self.report(error, None, where))
         self.app = app
-        self.codec: Codec = JSONCodec()
+        if parser is not None:
+            check_parser(parser)
+        self.codec: Codec = JSONCodec() if parser is None else parser
         self.requests: Requests = Requests(self.options, self.report)
         self.requests.app = requests_to or app
-        self.namespaces: dict[str, Namespace] = {}
-        self._main = self.of("/")
+        self.adapter_factory: AdapterFactory = adapter or self._make_adapter
+        self.namespaces: Namespaces = Namespaces(self)
         self._phase = Phase.IDLE
         self.dispatching: bool = False  # whether events still go to handlers
-        self._error_hooks: list[ErrorHook] = []
+        self._error_hooks: Hooks[Exception, Socket | None, str] = Hooks("on_error")
         self._unhandled: set[tuple[str, str]] = set()
         self._loop: EventLoop | None = None
         self._thread: int | None = None
-        self._mail: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
-        self._mail_lock = threading.Lock()
-        self._mail_announced = False
+        self._mail: Mail | None = None
         self._closed: asyncio.Event | None = None
         self._closer: asyncio.Task[None] | None = None
 
@@ -199,46 +246,13 @@ class Server(Emits):
 
     # Handlers
 
-    def of(self, name: str) -> Namespace:
-        """Give the namespace `name` (such as "/chat"), made at its first mention; clients may connect to it from then on."""
-        if not name.startswith("/"):
-            name = f"/{name}"
-        namespace = self.namespaces.get(name)
-        if namespace is None:
-            namespace = self.namespaces[name] = Namespace(self, name, MemoryAdapter())
-        return namespace
-
-    @overload
-    def on(self, event: str) -> Callable[[Handler], Handler]: ...
-
-    @overload
-    def on(self, event: str, handler: Handler) -> Handler: ...
-
-    def on(self, event: str, handler: Handler | None = None) -> Handler | Callable[[Handler], Handler]:
-        """Register a handler in the main namespace; see `Namespace.on`."""
-        if handler is None:
-            return self._main.on(event)
-        return self._main.on(event, handler)
-
-    def use(self, middleware: Handler) -> Handler:
-        """Register a middleware of the main namespace; see `Namespace.use`."""
-        return self._main.use(middleware)
-
     def on_error(self, hook: Hook) -> Hook:
         """Register a hook for errors of handlers and socket requests: `(error, socket, where)`, plain or async.
 
         `where` is the event, or the method and path of a request. The log has the error with its traceback in any case.
         """
-        self._error_hooks.append(hook)
+        self._error_hooks.add(hook)
         return hook
-
-    def _operator(self) -> Operator:
-        return Operator(self._main, Target())
-
-    @property
-    def sockets(self) -> dict[str, Socket]:
-        """The connected sockets of the main namespace, by id."""
-        return self._main.sockets
 
     # Running
 
@@ -246,6 +260,20 @@ class Server(Emits):
     def running() -> list[Server]:
         """Give the servers of this process that run; `mizzen run` closes them before uvicorn closes their connections."""
         return list(_running)
+
+    def new_secret(self) -> str:
+        """Make what proves that a client had a socket."""
+        return secrets.token_urlsafe(18)
+
+    @property
+    def skips_middleware(self) -> bool:
+        """Whether the middleware of namespaces lets those by whose session is restored."""
+        recovery = self.options.connection_state_recovery
+        return recovery is not None and recovery.skip_middlewares
+
+    def _make_adapter(self, host: AdapterHost) -> Adapter:
+        recovery = self.options.connection_state_recovery
+        return MemoryAdapter(host) if recovery is None else RecoveringAdapter(host, recovery)
 
     def _is_orphaned(self) -> bool:
         """Say whether the loop that the server ran on was closed without a word."""
@@ -261,20 +289,22 @@ class Server(Emits):
         """Start on the running event loop; done by the lifespan or the first request, and harmless when running."""
         if self._phase in (Phase.RUNNING, Phase.CLOSING) and not self._is_orphaned():
             return
+        self.namespaces.of("/")
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._thread = threading.get_ident()
         self._closed = None
-        self._mail.clear()
-        self._mail_announced = False
+        self._mail = Mail(loop)
         self.tasks = Tasks(loop, self.options.max_threads)
         self.unconnected = Deadlines(loop, self.options.connect_timeout, Multiplexer.overdue)
         self.sessions = Sessions(self.options, loop, lambda connection: Multiplexer(self, connection), self._close_soon)
-        self._endpoint = Endpoint(self.options, self.sessions)
+        self.engine.attach(self.sessions)
+        self._endpoint = Endpoint(self.options, self.sessions, self.engine)
         allows = Gate(self.options, self.sessions).allows
         self._cookie_script = CookieScript(self.app or _nothing, lambda origin, host: is_own_host(origin, host) or allows(origin))
         self._phase = Phase.RUNNING
         self.dispatching = True
+        self.namespaces.started()
         _running.add(self)
 
     async def close(self, grace: float | None = None) -> None:
@@ -309,8 +339,7 @@ class Server(Emits):
             await self.sessions.emptied(end - loop.time())
         finally:
             self.sessions.end_all()
-            for namespace in self.namespaces.values():
-                namespace.adapter.close()
+            self.namespaces.close()
             self._phase = Phase.CLOSED
             self._loop = self._thread = None
             _running.discard(self)
@@ -327,45 +356,30 @@ class Server(Emits):
     async def __aexit__(self, *error: object) -> None:
         await self.close()
 
+    def is_here(self) -> bool:
+        """Say whether this is the thread that the server runs on."""
+        return threading.get_ident() == self._thread
+
     def post(self, function: Callable[..., object], *args: object) -> None:
         """Call `function` on the server's thread: now, if this is it; else in order, as soon as its loop comes to it."""
         if threading.get_ident() == self._thread:
             function(*args)
             return
-        loop = self._loop
-        if loop is None:
-            return  # not running: there is nobody to send anything to
-        with self._mail_lock:
-            self._mail.append((function, args))
-            if self._mail_announced:
-                return
-            self._mail_announced = True
-        with contextlib.suppress(RuntimeError):  # the loop has been closed
-            loop.call_soon_threadsafe(self._read_mail)
-
-    def _read_mail(self) -> None:
-        """Do what other threads have posted, so much of it in one turn of the loop that nothing else has to wait for long."""
-        for _ in range(MAIL_PER_TURN):
-            with self._mail_lock:
-                if not self._mail:
-                    self._mail_announced = False
-                    return
-                function, args = self._mail.popleft()
-            try:
-                function(*args)
-            except Exception:
-                logger.exception("what another thread asked for failed")
-        asyncio.get_running_loop().call_soon(self._read_mail)
+        if self._mail is not None:  # else it does not run: there is nobody to send anything to
+            self._mail.post(function, args)
 
     # Calling handlers
 
-    async def invoke(self, handler: Signature, socket: Socket, args: Collection[JSON]) -> object:
-        """Call a handler with a socket and its arguments; a plain function runs in a thread, those of one socket one after another."""
-        converted = handler.convert(list(args))
+    async def invoke(self, handler: Signature, socket: Socket, leading: tuple[JSON, ...], args: Sequence[JSON]) -> object:
+        """Call a handler with a socket, what comes before the arguments, and the arguments, which are validated.
+
+        A plain function runs in a thread, those of one socket one after another.
+        """
+        converted = handler.convert(args)
         if handler.is_async:
-            return await handler.call(socket, *converted)
-        async with socket.thread_turn:
-            return await self.tasks.in_thread(handler.function, socket, *converted)
+            return await handler.call(socket, *leading, *converted)
+        async with socket.turn(Turn.THREAD):
+            return await self.tasks.in_thread(handler.call, socket, *leading, *converted)
 
     def report(self, error: Exception, socket: Socket | None, where: str) -> None:
         """Log an error of a handler, with its traceback if it is not the client's, and tell the hooks."""
@@ -373,20 +387,7 @@ class Server(Emits):
             logger.info("%r of %r was refused: %s", where, socket, error)
         else:
             logger.error("%r of %r failed: %r", where, socket, error, exc_info=error)
-        for hook in self._error_hooks:
-            try:
-                result = hook(error, socket, where)
-                if inspect.isawaitable(result):
-                    self.tasks.start(self._finish_hook(result))
-            except Exception:
-                logger.exception("an on_error hook failed")
-
-    @staticmethod
-    async def _finish_hook(result: Awaitable[None]) -> None:
-        try:
-            await result
-        except Exception:
-            logger.exception("an on_error hook failed")
+        self._error_hooks.run(self.tasks, error, socket, where)
 
     def log_unhandled(self, namespace: Namespace, event: str) -> None:
         """Say once for each name that an event has no handler; Node does not ack it either."""
@@ -407,7 +408,7 @@ class Server(Emits):
         current_loop.set(asyncio.get_running_loop())
         path = _path_of(scope)
         own = self.options.path
-        if path.startswith(own) and (len(path) == len(own) or path[len(own)] == "/"):
+        if path.startswith(own) and (path[len(own) : len(own) + 1] == "/" or (path == own and not self.options.add_trailing_slash)):
             await self._endpoint(scope, receive, send)
         elif path == self.options.sails_cookie_path and kind == "http":
             await self._cookie_script(scope, receive, send)

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar, cast
 
 from mizzen.errors import ConnectionClosed, LocalProtocolError
-from mizzen.ports import Target
+from mizzen.events import EventName
+from mizzen.listeners import Handler, Listeners, Listening, Plan
+from mizzen.ports import AckWaiter, SavedSession, SocketDetails, Target, Write
 from mizzen.protocol.encoded import Encoded
 from mizzen.protocol.packet import DISCONNECT, Packet
 from mizzen.server.acks import Reply
 from mizzen.server.emits import Emits, Rooms, check_event, flatten
 from mizzen.server.gone import Gone
 from mizzen.server.operator import Operator
+from mizzen.signatures import Signature
 from mizzen.types import JSON, Handshake, Reason
 
 if TYPE_CHECKING:
+    from mizzen.server.connection import Connection
     from mizzen.server.multiplexer import Multiplexer
     from mizzen.server.namespace import Namespace
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+RECOVERABLE = frozenset(Reason) - {Reason.SERVER_NAMESPACE_DISCONNECT, Reason.CLIENT_NAMESPACE_DISCONNECT, Reason.PARSE_ERROR}
+"""Why a socket may be gone whose client may have it back, as in the Node server."""
 
 
 class SocketState(Enum):
@@ -33,21 +44,48 @@ class SocketState(Enum):
 CONNECTING, CONNECTED, GONE = SocketState.CONNECTING, SocketState.CONNECTED, SocketState.GONE
 
 
-class AckWaiter(Protocol):
-    """What waits for the ack of an id."""
+class Turn(Enum):
+    """What of one socket happens one after another: its middleware, its `ordered` handlers, its plain handlers (in threads)."""
 
-    def came(self, socket: Socket, args: Sequence[JSON]) -> None: ...
+    MIDDLEWARE = "middleware"
+    ORDERED = "ordered"
+    THREAD = "thread"
 
-    def gone(self, socket: Socket, reason: Reason) -> None: ...
+
+class Pass(NamedTuple):
+    """By what a client proves that it may have this socket back: the secret, and what had been sent when it connected."""
+
+    pid: str
+    since: str
 
 
-class Socket(Emits):
+class OwnListeners(Listeners):
+    """The handlers of one socket: called as those of its namespace, with the socket first, of which they see nothing."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def _compile(self, function: Callable[..., object], more: int = 0) -> Signature:
+        signature = super()._compile(function, more)
+        call = signature.call
+        signature.call = lambda _socket, *args: call(*args)  # pyright: ignore[reportUnknownLambdaType] - passes on what it is given
+        return signature
+
+
+class Socket(Emits, Listening):
     """One client in one namespace.
 
     `id` is public: it names the socket, and a room with only this socket in it. `data` and `headers` are yours: `data` for anything,
     `headers` for what goes along with every socket request (`socket.headers["authorization"] = …`). `reason` says why it is gone, None
-    before. `emit`, `join`, `leave` and `disconnect` may be called from any thread; once the socket is gone they do nothing.
+    before. `recovered` says that its client was here before: `id`, `data` and rooms are those of then. Handlers that are registered here
+    (`socket.on`) get the arguments only, and run after those of the namespace.
+
+    `emit`, `join`, `leave` and `disconnect` may be called from any thread; once the socket is gone they do nothing.
     """
+
+    _own_events: frozenset[str] = frozenset(("disconnect", "disconnecting"))
 
     __slots__ = (
         "__weakref__",
@@ -55,20 +93,25 @@ class Socket(Emits):
         "_auth",
         "_handshake",
         "_held",
+        "_last_rooms",
         "_leaving",
         "_multiplexer",
-        "_thread_turn",
+        "_turns",
         "data",
         "headers",
         "id",
         "jar",
         "joined",
         "namespace",
+        "own",
+        "proof",
         "reason",
+        "recovered",
         "state",
+        "write",
     )
 
-    def __init__(self, namespace: Namespace, multiplexer: Multiplexer, id: str, auth: JSON) -> None:
+    def __init__(self, namespace: Namespace, multiplexer: Multiplexer, id: str, auth: JSON, session: SavedSession | None = None) -> None:
         self.id: str = id
         self.namespace: Namespace = namespace
         self.data: dict[str, JSON] = {}
@@ -81,8 +124,17 @@ class Socket(Emits):
         self._handshake: Handshake | None = None
         # What is for this socket before its CONNECT packet is written; None from then on.
         self._held: list[Encoded] | None = []
+        # Queues a packet, or holds it until the CONNECT packet is written; to be called on the server's thread.
+        self.write: Write = self.deliver
         self._acks: dict[int, AckWaiter] = {}
-        self._thread_turn: asyncio.Lock | None = None
+        self._turns: dict[Turn, asyncio.Lock] | None = None
+        # What it was in when it left, for as long as the handlers of `disconnecting` run.
+        self._last_rooms: frozenset[str] = frozenset()
+        self.own: OwnListeners | None = None
+        self.proof: Pass | None = None
+        self.recovered: bool = session is not None
+        if session is not None:
+            self.data = session.data
         self._leaving: Gone | None = None
         # What socket requests keep of this socket: the cookies that their answers have set. Made with the first one.
         self.jar: object | None = None
@@ -97,8 +149,8 @@ class Socket(Emits):
 
     @property
     def rooms(self) -> frozenset[str]:
-        """The rooms that the socket is in, its own id among them; none once it is gone."""
-        return frozenset() if self.state is GONE else frozenset(self.joined | {self.id})
+        """The rooms that the socket is in, its own id among them; none once it is gone and its `disconnecting` handlers have ended."""
+        return self._last_rooms if self.state is GONE else frozenset(self.joined | {self.id})
 
     @property
     def handshake(self) -> Handshake:
@@ -113,11 +165,18 @@ class Socket(Emits):
         return self._multiplexer.connection.transport.name
 
     @property
-    def thread_turn(self) -> asyncio.Lock:
-        """The lock that lets plain functions of this socket run one after another."""
-        if self._thread_turn is None:
-            self._thread_turn = asyncio.Lock()
-        return self._thread_turn
+    def conn(self) -> Connection:
+        """The connection that carries this socket and those of the client's other namespaces."""
+        return self._multiplexer.connection
+
+    def turn(self, of: Turn) -> asyncio.Lock:
+        """Give the lock that lets what is alike of this socket run one after another."""
+        if self._turns is None:
+            self._turns = {}
+        lock = self._turns.get(of)
+        if lock is None:
+            lock = self._turns[of] = asyncio.Lock()
+        return lock
 
     @property
     def leaving(self) -> Gone:
@@ -127,6 +186,27 @@ class Socket(Emits):
             if self.state is GONE:
                 self._leaving.happen()
         return self._leaving
+
+    # Handlers
+
+    def _listeners(self) -> Listeners:
+        if self.own is None:
+            self.own = OwnListeners()
+        return self.own
+
+    def _listen(
+        self, event: EventName, handler: Callable[..., object] | None, *, once: bool = False, ordered: bool = False
+    ) -> Callable[..., object]:
+        return super()._listen(event, handler, once=once, ordered=ordered or self.namespace.ordered)
+
+    def on_any_outgoing(self, handler: Handler, *, prepend: bool = False) -> Handler:
+        self.namespace.watched = True
+        return super().on_any_outgoing(handler, prepend=prepend)
+
+    def use(self, middleware: Handler) -> Handler:
+        """Register a middleware of this socket: `(event, args)`, otherwise as one of `(socket, event, args)` for `Namespace.use`."""
+        self._listeners().use(middleware)
+        return middleware
 
     # Rooms
 
@@ -152,24 +232,22 @@ class Socket(Emits):
         """Everybody in the namespace but this socket."""
         return self._operator().broadcast()
 
-    def emit(self, event: str, *args: JSON) -> None:
-        """Send an event to this client; encodes, queues and returns. May be called from any thread.
-
-        bytes anywhere in `args` travel as binary attachments. Raises TypeError for arguments that cannot be encoded and LocalProtocolError
-        for a reserved name.
-        """
-        check_event(event)
+    def _emit(self, event: EventName, args: Sequence[JSON]) -> None:
         namespace = self.namespace
-        namespace.server.post(self.write, namespace.server.codec.encode_event(namespace.name, (event, *args), None))
+        if namespace.watched or namespace.adapter.recovers:
+            self._operator().transmit(event, args)
+            return
+        encoded = namespace.server.codec.encode_event(namespace.name, (check_event(event), *args), None)
+        namespace.server.post(self.deliver, encoded)
 
-    async def call(self, event: str, *args: JSON, timeout: float | None = None) -> JSON:
-        """Send an event to this client and wait for its ack: None, its one argument, or a tuple of several.
+    async def _call(self, event: EventName, args: Sequence[JSON], timeout: float | None) -> JSON:
+        return await self.ask(event, args, timeout)
 
-        `timeout` in seconds; without one, until the client answers or goes. Raises AckTimeout, ConnectionClosed when the socket goes
-        before it answers, RemoteError when the client's handler failed, and LocalProtocolError when `max_pending_acks` others are awaited
-        already.
-        """
-        check_event(event)
+    async def ask(
+        self, event: EventName, args: Sequence[JSON], timeout: float | None, *, compress: bool = True, volatile: bool = False
+    ) -> JSON:
+        """Do what `call` does."""
+        name = check_event(event)
         namespace = self.namespace
         reply = Reply(namespace.server.running_loop())
         if self.state is GONE:
@@ -177,11 +255,19 @@ class Socket(Emits):
             raise ConnectionClosed(f"socket {self.id} is gone: {self.reason}", self.reason)
         self.check_acks()
         id = namespace.next_id()
-        encoded = namespace.server.codec.encode_event(namespace.name, (event, *args), id)
+        data = [name, *args]
+        encoded = namespace.server.codec.encode_event(namespace.name, data, id)
+        if not compress:
+            encoded.compress = False
         self._acks[id] = reply
-        self.write(encoded)
+        if volatile:
+            self.write_volatile(encoded)
+        else:
+            self.write(encoded)
+        if namespace.watched:
+            namespace.notify(self, data)
         try:
-            return await reply.wait(event, timeout)
+            return await reply.wait(name, timeout)
         finally:
             self._acks.pop(id, None)
 
@@ -211,8 +297,11 @@ class Socket(Emits):
 
     # What the multiplexer, the adapter and the operator call
 
-    def write(self, encoded: Encoded) -> None:
-        """Queue a packet, or hold it until the CONNECT packet is written."""
+    def deliver(self, encoded: Encoded, volatile: bool = False) -> None:
+        """Do what `write` or `write_volatile` does, whatever has become of the socket since another thread asked for it."""
+        if volatile:
+            self.write_volatile(encoded)
+            return
         held = self._held
         if held is None:
             self._multiplexer.connection.write(encoded)
@@ -225,11 +314,14 @@ class Socket(Emits):
         if self.state is CONNECTED:
             self._multiplexer.connection.write_volatile(encoded)
 
-    def welcome(self, connect: Encoded) -> None:
-        """Write the CONNECT packet and what was held."""
+    def welcome(self, connect: Encoded, missed: Sequence[Encoded]) -> None:
+        """Write what was missed, the CONNECT packet, and what was held."""
         self.state = CONNECTED
         held, self._held = self._held, None
         connection = self._multiplexer.connection
+        self.write = connection.write
+        for encoded in missed:
+            connection.write(encoded)
         connection.write(connect)
         if held:
             connection.hold(-sum([encoded.size for encoded in held]))
@@ -247,17 +339,57 @@ class Socket(Emits):
 
     def end(self, reason: Reason) -> None:
         """Be gone: out of all rooms, nothing held, nobody waiting."""
+        namespace = self.namespace
+        if self.listens_to("disconnecting"):
+            self._last_rooms = self.rooms
+        if self.proof is not None:
+            self._save(self.proof, reason)
         self.state = GONE
         self.reason = reason
-        self.namespace.adapter.remove(self)
+        namespace.adapter.remove(self)
+        namespace.population -= 1
+        if not namespace.population:
+            namespace.server.namespaces.left(namespace)
         if self._held and not self._multiplexer.connection.gone:
             self._multiplexer.connection.hold(-sum([encoded.size for encoded in self._held]))
+        self.write = _discard
         self._held = []  # so that nothing more goes to the connection, which may live on
         acks, self._acks = self._acks, {}
         for waiter in acks.values():
             waiter.gone(self, reason)
         if self._leaving is not None:
             self._leaving.happen()
+
+    def _save(self, proof: Pass, reason: Reason) -> None:
+        namespace = self.namespace
+        if namespace.by_pid.get(proof.pid) is self:
+            del namespace.by_pid[proof.pid]
+        # One that was to be restored again and has not been told so is as it was, for the next time.
+        if (self.state is CONNECTED or self.recovered) and reason in RECOVERABLE:
+            namespace.adapter.save_session(
+                SavedSession(sid=self.id, pid=proof.pid, rooms=frozenset(self.joined), data=self.data, since=proof.since)
+            )
+
+    def forget_rooms(self) -> None:
+        """Be in no room any more: the handlers of `disconnecting` have ended."""
+        self._last_rooms = frozenset()
+
+    def listens_to(self, event: str) -> bool:
+        """Say whether there is a handler, of the namespace or of the socket."""
+        return event in self.namespace.handlers or (self.own is not None and event in self.own.handlers)
+
+    def take(self, event: str) -> Plan:
+        """Give the handlers of an event that has come: those of the namespace, then those of the socket."""
+        plan = self.namespace.listeners.take(event)
+        return plan if self.own is None else plan + self.own.take(event)
+
+    def replace(self) -> None:
+        """Be gone: the client is here again, on a new connection, before the old one was seen to be lost."""
+        self._multiplexer.connection.lost(Reason.TRANSPORT_CLOSE, "its client came back on a new connection")
+
+    def details(self) -> SocketDetails:
+        """Give what other nodes may know of it."""
+        return SocketDetails(id=self.id, handshake=self.handshake.details(), rooms=self.rooms, data=dict(self.data))
 
     def check_acks(self) -> None:
         """Raise LocalProtocolError when as many acks are awaited as may be."""
@@ -266,7 +398,8 @@ class Socket(Emits):
             raise LocalProtocolError(f"{limit} acks of socket {self.id} are awaited already (max_pending_acks); give `call` a timeout")
 
     def expect(self, id: int, waiter: AckWaiter) -> None:
-        """Have `waiter` told of the ack `id`."""
+        """Have `waiter` told of the ack `id`. Raises what `check_acks` raises."""
+        self.check_acks()
         if self.state is GONE:
             assert self.reason is not None
             waiter.gone(self, self.reason)
@@ -292,3 +425,7 @@ class Socket(Emits):
         namespace = self.namespace
         args = cast("tuple[JSON, ...]", result) if isinstance(result, tuple) else () if result is None else (result,)
         self.write(namespace.server.codec.encode_ack(namespace.name, args, id))
+
+
+def _discard(encoded: Encoded) -> None:
+    """Be what writes for a socket that is gone."""
