@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import selectors
 import subprocess
+import sys
 import time
 from types import TracebackType
 from typing import Self
 
 import msgspec
 
-from benchmarks.machine import Machine, pinned_to
+from benchmarks.machine import ROOT, Machine, pinned_to
 from benchmarks.peers import Running, ServerFailed
 from benchmarks.rows import Load, Variant
 
@@ -32,6 +33,16 @@ class Result(msgspec.Struct):
     server_share: float = 0.0
     """Of a CPU."""
     generator_share: float = 0.0
+
+
+def run_wireless(machine: Machine, load: Load) -> Result:
+    """Measure a load that needs no wire, in a process on the servers' CPU. Raises `ServerFailed`."""
+    with pinned_to(machine.server_cpu):
+        command = [sys.executable, "-m", "benchmarks.servers.rooms", str(load.connections)]
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=False, timeout=300)
+    if done.returncode != 0:
+        raise ServerFailed(f"{' '.join(command)} ended with {done.returncode}")
+    return msgspec.json.decode(done.stdout, type=Result)
 
 
 class Generator:

@@ -10,10 +10,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 
-from benchmarks.load import Generator, Result
+from benchmarks.load import Generator, Result, run_wireless
 from benchmarks.machine import SPARE_FILES, Machine, busy_seconds, used_seconds
 from benchmarks.peers import Peer, Running, ServerFailed
-from benchmarks.rows import Load, Row, Variant
+from benchmarks.rows import FEW, Load, Row, Variant
 
 WARM_UP = Load("echo", 100)
 SETTLING_S = 0.5
@@ -35,7 +35,7 @@ class Pace:
 
     def turns_of(self, row: Row) -> int:
         """Give the number of turns of each server in a row."""
-        return self.storms if row.is_storm else self.turns
+        return self.storms if row.is_storm or row.is_wireless else self.turns
 
 
 @dataclass(slots=True)
@@ -124,6 +124,9 @@ class Bench:
             self.close()  # thousands of open files each
             for turn in range(self._pace.storms):
                 self._take_turns(row, lanes, turn, lambda lane: self._storm(row, lane))
+        elif row.is_wireless:
+            for turn in range(self._pace.storms):
+                self._take_turns(row, lanes, turn, lambda lane: run_wireless(self._machine, lane.load))
         else:
             with ExitStack() as stack:
                 generators = self._connect(row, lanes, stack)
@@ -202,6 +205,10 @@ class Bench:
 def lanes_of(row: Row, peers: Sequence[Peer]) -> tuple[Lane, ...]:
     """Give the lanes of a row, each base before those that refer to it."""
     able = [peer for peer in peers if row.variant in peer.commands and (peer.takes_requests or not row.is_request)]
+    if row.is_wireless:
+        ours = [peer for peer in able if peer.name == "mizzen"]
+        few = [Lane(peer, FEW) for peer in ours]
+        return (*few, *(Lane(base.peer, row.load, base) for base in few))
     if not row.is_request:
         lanes = [Lane(peer, row.load) for peer in able]
         for lane in lanes:

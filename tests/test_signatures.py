@@ -687,3 +687,28 @@ TOLD = {"code": "E_HANDLER", "message": "m", "details": []}
 )
 def test_all_else_is_data(args: list[JSON]) -> None:
     assert parse_error_ack(args) is None
+
+
+class Scan(pydantic.BaseModel):
+    name: str
+    taken: datetime.datetime
+    image: bytes
+
+
+MOMENT = datetime.datetime(2024, 1, 2, 3, tzinfo=datetime.UTC)
+
+
+def test_a_datetime_that_a_parser_brought_is_one() -> None:
+    def handler(moment: datetime.datetime, scan: Scan) -> None: ...
+
+    moment, scan = compile_signature(handler, leading=0).convert([MOMENT, {"name": "s", "taken": MOMENT, "image": b"i"}])
+    assert moment == MOMENT
+    assert scan == Scan(name="s", taken=MOMENT, image=b"i")
+
+
+@pytest.mark.parametrize("scan", [{"name": MOMENT, "taken": MOMENT, "image": b""}, {"name": 2**70, "taken": "no", "image": MOMENT}])
+def test_a_datetime_beside_what_is_wrong_is_refused_as_ever(scan: JSON) -> None:
+    def handler(scan: Scan) -> None: ...
+
+    with pytest.raises(ArgumentsInvalid):
+        compile_signature(handler, leading=0).convert([scan])

@@ -13,50 +13,49 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from mizzen import Server
+from mizzen import ConnectFailed, Server
+from mizzen.testing import TestClient
 from mizzen.types import Message, Receive, Scope, Send
-from tests.support import serve
-from tests.virtual.live import Client, client_of, example
+from tests.virtual.live import example
 
-FORM = {"content-type": "application/x-www-form-urlencoded"}
+SITE = "http://testserver"
 
 
-async def transfer(client: Client, headers: dict[str, str] | None = None, data: Any = None) -> int:
-    return (await client.by_socket("post", "/transfer", data, headers))[0]
+async def transfer(client: TestClient, headers: dict[str, str] | None = None, form: dict[str, str] | None = None) -> int:
+    return (await client.post("/transfer", data=form, headers=headers)).status_code
 
 
 class TestDjango:
     async def test_the_token_of_the_page_counts_in_the_socket(self) -> None:
         with example("django") as module:
-            async with serve(module.io) as url, httpx.AsyncClient(base_url=url, trust_env=False) as browser:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(module.io), base_url=SITE) as browser:
                 token = (await browser.get("/csrf")).json()
-                cookie = f"csrftoken={browser.cookies['csrftoken']}"
-                async with client_of(url, {"cookie": cookie, "origin": url}) as client:
-                    assert await transfer(client, {"X-CSRFToken": token}) == 200
-                    assert await transfer(client, {"X-CSRFToken": browser.cookies["csrftoken"]}) == 200
-                    assert await transfer(client, FORM, {"csrfmiddlewaretoken": token}) == 200
-                    assert await transfer(client) == 403
-                    assert await transfer(client, {"X-CSRFToken": "x" * 32}) == 403
-                    assert await transfer(client, {"X-CSRFToken": token, "cookie": "csrftoken=evil"}) == 200  # pinned
-                async with client_of(url) as stranger:
-                    assert await transfer(stranger, {"X-CSRFToken": token}) == 403
+                cookies = {"csrftoken": browser.cookies["csrftoken"]}
+            async with TestClient(module.io, headers={"origin": SITE}, cookies=cookies) as client:
+                assert await transfer(client, {"X-CSRFToken": token}) == 200
+                assert await transfer(client, {"X-CSRFToken": cookies["csrftoken"]}) == 200
+                assert await transfer(client, form={"csrfmiddlewaretoken": token}) == 200
+                assert await transfer(client) == 403
+                assert await transfer(client, {"X-CSRFToken": "x" * 32}) == 403
+                assert await transfer(client, {"X-CSRFToken": token, "cookie": "csrftoken=evil"}) == 200  # pinned
+            async with TestClient(module.io) as stranger:
+                assert await transfer(stranger, {"X-CSRFToken": token}) == 403
 
     async def test_a_token_can_be_had_over_the_socket(self) -> None:
         with example("django") as module:
-            async with serve(module.io) as url, client_of(url, {"origin": url}) as client:
-                token = (await client.by_socket("get", "/csrf"))[2]
+            async with TestClient(module.io, headers={"origin": SITE}) as client:
+                token = (await client.get("/csrf")).json()
                 assert await transfer(client, {"X-CSRFToken": token}) == 200
                 assert await transfer(client) == 403
 
     async def test_the_origin_is_the_pages_whatever_the_message_says(self) -> None:
         with example("django") as module:
             pages = "https://pages.example"
-            io = Server(module.app, cors_origins=[pages])
-            async with serve(io) as url, client_of(url, {"origin": pages}) as client:
-                token = (await client.by_socket("get", "/csrf"))[2]
+            async with TestClient(Server(module.app, cors_origins=[pages]), headers={"origin": pages}) as client:
+                token = (await client.get("/csrf")).json()
                 # the page may connect, but is not in Django's CSRF_TRUSTED_ORIGINS
                 assert await transfer(client, {"X-CSRFToken": token}) == 403
-                assert await transfer(client, {"X-CSRFToken": token, "Origin": url, "Host": "pages.example"}) == 403
+                assert await transfer(client, {"X-CSRFToken": token, "Origin": SITE, "Host": "pages.example"}) == 403
 
 
 class DoubleSubmit:
@@ -94,26 +93,21 @@ class TestStarlette:
         )
 
     async def test_the_cookie_of_the_page_must_come_as_a_header(self) -> None:
-        async with serve(self.make_server()) as url, client_of(url, {"cookie": "csrf=page"}) as client:
+        async with TestClient(self.make_server(), cookies={"csrf": "page"}) as client:
             assert await transfer(client) == 403
             assert await transfer(client, {"x-csrf": "other", "cookie": "csrf=other"}) == 403
             assert await transfer(client, {"x-csrf": "page"}) == 200
 
     async def test_a_cookie_that_the_socket_was_given_counts_too(self) -> None:
-        async with serve(self.make_server()) as url, client_of(url) as client:
+        async with TestClient(self.make_server()) as client:
             assert await transfer(client, {"x-csrf": ""}) == 403
-            await client.by_socket("get", "/")
-            token = (await client.by_socket("get", "/"))[2]
+            await client.get("/")
+            token = (await client.get("/")).text
             assert len(token) == 16
             assert await transfer(client, {"x-csrf": token}) == 200
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1.evil.example"])
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://testserver.evil.example"])
 async def test_a_foreign_page_gets_no_socket_at_all(origin: str) -> None:
-    from websockets.exceptions import InvalidStatus
-
-    async with serve(TestStarlette.make_server()) as url:
-        with pytest.raises(InvalidStatus) as refused:
-            async with client_of(url, {"origin": origin}):
-                pass
-        assert refused.value.response.status_code == 400
+    with pytest.raises(ConnectFailed, match="the app answered 400"):
+        await TestClient(TestStarlette.make_server(), headers={"origin": origin}).connect()

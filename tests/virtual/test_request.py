@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mizzen.errors import MizzenError
-from mizzen.virtual.answer import make_jwr
+from mizzen.virtual.answer import fold_headers, make_jwr
 from mizzen.virtual.headers import MAX_HEADER_BYTES, MAX_HEADERS
 from mizzen.virtual.invalid import RequestInvalid
 from mizzen.virtual.request import VERBS, SocketRequest, parse_request
@@ -79,7 +80,7 @@ def test_what_http_could_not_carry_is_a_parse_error(case: dict[str, Any]) -> Non
 @cases("answers")
 def test_an_answer_becomes_a_jwr(case: dict[str, Any]) -> None:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in case["headers"]]
-    jwr = make_jwr(case.get("method", "GET"), case.get("status", 200), headers, as_bytes(case["body"]))
+    jwr = make_jwr(case.get("method", "GET"), case.get("status", 200), fold_headers(headers), as_bytes(case["body"]))
     assert jwr == case["jwr"]
     assert type(jwr.get("body")) is type(case["jwr"].get("body"))
 
@@ -172,3 +173,9 @@ def test_whatever_comes_in_raises_nothing_else(verb: str, args: list[Any]) -> No
     assert (request.body is None) == (request.content_type is None)
     if verb in ("get", "head"):
         assert request.body is None
+
+
+def test_a_date_of_another_parser_is_written_as_javascript_writes_it() -> None:
+    at = datetime(2024, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
+    assert parse_request("get", [{"url": "/", "data": {"at": at}}]).query == b"at=2024-01-02T03%3A04%3A05.678000Z"
+    assert parse_request("post", [{"url": "/", "data": {"at": at}}]).body == b'{"at":"2024-01-02T03:04:05.678000Z"}'

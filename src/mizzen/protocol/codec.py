@@ -114,13 +114,13 @@ class Decoder:
                 if kind is not None:
                     digits = message[1:start]
                     if not digits:
-                        return _checked(Packet(kind, "/", loads(message[1:])))
+                        return checked(Packet(kind, "/", loads(message[1:])))
                     if digits.isdecimal() and digits.isascii():
-                        return _checked(Packet(kind, "/", loads(message[start:]), int(digits)))
+                        return checked(Packet(kind, "/", loads(message[start:]), int(digits)))
             if not isinstance(message, str):
                 return self._feed_attachment(message)
             if self._missing:
-                raise _refused("text while binary attachments were missing" if self._missing > 0 else "a message after an error")
+                raise refused("text while binary attachments were missing" if self._missing > 0 else "a message after an error")
             return self._feed_text(message)
         except RemoteProtocolError:
             self._missing = _DEAD
@@ -132,7 +132,7 @@ class Decoder:
     def _feed_text(self, message: str) -> Packet | None:
         kind = _TYPES.get(message[:1])
         if kind is None:
-            raise _refused(f"a packet of unknown type {message[0]!r}" if message else "an empty packet")
+            raise refused(f"a packet of unknown type {message[0]!r}" if message else "an empty packet")
         position = 1
         count = 0
         if kind is BINARY_EVENT or kind is BINARY_ACK:
@@ -147,10 +147,10 @@ class Decoder:
         if position < len(message):
             packet = Packet(kind, nsp, loads(message[position:]), id_)
             if packet.data is None:
-                raise _refused(f"a {kind.name} packet with null for its payload")
+                raise refused(f"a {kind.name} packet with null for its payload")
         else:
             packet = Packet(kind, nsp, None, id_)
-        _checked(packet)
+        checked(packet)
         if not count:
             return packet
         self._packet = packet
@@ -162,18 +162,18 @@ class Decoder:
         dash = message.find("-", 1, MAX_DIGITS + 2)
         digits = message[1:dash] if dash > 0 else ""
         if not (digits.isdecimal() and digits.isascii()):
-            raise _refused("a binary packet without '<number of attachments>-'")
+            raise refused("a binary packet without '<number of attachments>-'")
         count = int(digits)
         if count < 1:
-            raise _refused("a binary packet without attachments")
+            raise refused("a binary packet without attachments")
         if count > self._max_attachments:
-            raise _refused(f"a packet with {count} attachments where at most {self._max_attachments} are allowed (`max_attachments`)")
+            raise refused(f"a packet with {count} attachments where at most {self._max_attachments} are allowed (`max_attachments`)")
         return count, dash + 1
 
     def _feed_attachment(self, message: bytes) -> Packet | None:
         packet = self._packet
         if packet is None:
-            raise _refused("a message after an error" if self._missing else "a binary message that no packet announced")
+            raise refused("a message after an error" if self._missing else "a binary message that no packet announced")
         self._attachments.append(message)
         self._missing -= 1
         if self._missing:
@@ -192,27 +192,30 @@ def _ack_id(message: str, position: int) -> tuple[int | None, int]:
     while position < end and "0" <= message[position] <= "9":
         position += 1
         if position > limit:
-            raise _refused(f"an ack id of more than {MAX_DIGITS} digits")
+            raise refused(f"an ack id of more than {MAX_DIGITS} digits")
     if position == start:
         return None, position
     id_ = int(message[start:position])
     if id_ > MAX_ID:
-        raise _refused(f"the ack id {id_}, beyond the integers that JavaScript counts exactly")
+        raise refused(f"the ack id {id_}, beyond the integers that JavaScript counts exactly")
     return id_, position
 
 
-def _checked(packet: Packet) -> Packet:
-    """Check that the payload is one that the type may have, as `socket.io-parser` does."""
+def checked(packet: Packet) -> Packet:
+    """Give the packet back if its payload is one that its type may have, as `socket.io-parser` checks it.
+
+    Raises `RemoteProtocolError` with `Reason.FORCED_CLOSE`, for reserved event names too.
+    """
     kind, data = packet.type, packet.data
     if kind is EVENT:
         if data.__class__ is not list or not data:
-            raise _refused("an EVENT whose payload is not an array with the name of the event")
+            raise refused("an EVENT whose payload is not an array with the name of the event")
         name = data[0]
         if name.__class__ is str:
             if name in RESERVED_EVENTS:
-                raise _refused(f"an event with the reserved name {name!r}")
+                raise refused(f"an event with the reserved name {name!r}")
         elif name.__class__ is not int and name.__class__ is not float:
-            raise _refused("an EVENT whose name is neither a string nor a number")
+            raise refused("an EVENT whose name is neither a string nor a number")
         return packet
     if kind is ACK:
         valid = isinstance(data, list)
@@ -223,7 +226,7 @@ def _checked(packet: Packet) -> Packet:
     else:  # CONNECT_ERROR
         valid = isinstance(data, (str, dict))
     if not valid:
-        raise _refused(f"a {kind.name} packet with a payload that it may not have")
+        raise refused(f"a {kind.name} packet with a payload that it may not have")
     return packet
 
 
@@ -248,8 +251,9 @@ def _reconstruct(root: JSON, attachments: list[bytes]) -> None:
 def _attachment(num: JSON, attachments: list[bytes]) -> bytes:
     if isinstance(num, int) and not isinstance(num, bool) and 0 <= num < len(attachments):
         return attachments[num]
-    raise _refused("illegal attachments: a placeholder without its attachment")
+    raise refused("illegal attachments: a placeholder without its attachment")
 
 
-def _refused(what: str) -> RemoteProtocolError:
+def refused(what: str) -> RemoteProtocolError:
+    """Make the error of a packet that breaks the protocol."""
     return RemoteProtocolError(f"The peer sent {what}", Reason.FORCED_CLOSE)

@@ -38,14 +38,14 @@ _MAX_DEPTH_IN: Final = 1_024  # orjson's own
 
 _OPTIONS: Final = orjson.OPT_UTC_Z  # `toISOString` of a date ends in Z
 _NATIVE_LEAVES: Final = (datetime, date, time, UUID)
-_BINARY: Final = (bytes, bytearray, memoryview)
+BINARY: Final = (bytes, bytearray, memoryview)
 _ACCEPTED: Final = (
     "None, bool, int, float, str, bytes, list, tuple, set, dict, datetime, UUID, Decimal, Enum, "
     "dataclass, msgspec.Struct or a pydantic model"
 )
-_LEAST_INTEGER: Final = -(2**63)
-_GREATEST_INTEGER: Final = 2**64 - 1
-_DOUBLE_BITS: Final = 1_024  # an integer of more bits is beyond every double
+LEAST_INTEGER: Final = -(2**63)
+GREATEST_INTEGER: Final = 2**64 - 1
+DOUBLE_BITS: Final = 1_024  # an integer of more bits is beyond every double
 
 # orjson refuses half a surrogate pair and a number beyond every double; `JSON.parse` takes both. Only such text is parsed again.
 _MAY_BE_REFUSED_WRONGLY: Final = re.compile(r"\\u[dD][89a-fA-F]|[eE]\+?\d{3}|\d{19}")
@@ -63,7 +63,7 @@ def dumps(value: JSON, attachments: list[bytes] | None = None) -> bytes:
     """
 
     def hook(item: Any) -> JSON:
-        if attachments is not None and isinstance(item, _BINARY):
+        if attachments is not None and isinstance(item, BINARY):
             return _lift(cast("bytes", item), attachments)
         return _plain(item)
 
@@ -72,7 +72,7 @@ def dumps(value: JSON, attachments: list[bytes] | None = None) -> bytes:
     except TypeError:
         if attachments is not None:
             attachments.clear()
-        return _Writer(attachments).write(value)
+        return _JSONWriter(attachments).write(value)
 
 
 def _lift(item: bytes, attachments: list[bytes]) -> dict[str, JSON]:
@@ -83,7 +83,7 @@ def _lift(item: bytes, attachments: list[bytes]) -> dict[str, JSON]:
 def _plain(value: Any) -> JSON:
     """Turn what orjson does not know into what it does; raises `TypeError` for the rest."""
     if isinstance(value, msgspec.Struct):
-        return msgspec.to_builtins(value, builtin_types=(*_BINARY, *_NATIVE_LEAVES), enc_hook=_plain)
+        return msgspec.to_builtins(value, builtin_types=(*BINARY, *_NATIVE_LEAVES), enc_hook=_plain)
     if isinstance(value, (tuple, deque, AbstractSet)):
         return list(cast("tuple[JSON, ...]", value))
     if isinstance(value, Mapping):
@@ -109,70 +109,90 @@ def _name(value: object) -> str:
 class _Open:
     """A list or an object that is being written."""
 
-    __slots__ = ("closing", "identity", "items", "key")
+    __slots__ = ("closing", "identity", "is_object", "items", "key")
 
-    def __init__(self, items: Iterator[tuple[JSON, JSON]], closing: bytes, identity: int) -> None:
+    def __init__(self, items: Iterator[tuple[JSON, JSON]], is_object: bool, closing: bytes, identity: int) -> None:
         self.items = items
+        self.is_object = is_object
         self.closing = closing
         self.identity = identity
         self.key: JSON = None
 
 
-class _Writer:
-    """The slow way out: writes what orjson refuses, without recursion, and says which part of the value cannot be sent."""
+class Writer:
+    """The slow way out: writes what the quick encoder refuses, without recursion, and says which part of the value cannot be sent.
 
-    __slots__ = ("attachments", "open", "out", "owners")
+    A subclass knows how a format writes the parts: `begin` a list or an object of so many items (it gives what closes it), `key` of an
+    item (None in a list), `text`, `integer`, `number`, `binary`, and `leaf` for None, booleans, dates and UUIDs.
+    """
 
-    def __init__(self, attachments: list[bytes] | None) -> None:
-        self.attachments = attachments
+    __slots__ = ("open", "out", "owners")
+
+    def __init__(self) -> None:
         self.out: list[bytes] = []
         self.open: list[_Open] = []
         # Keeps what is open alive: an identity is only that of one object while the object lives.
         self.owners: dict[int, object] = {}
 
+    def begin(self, is_object: bool, size: int) -> bytes:
+        raise NotImplementedError
+
+    def key(self, key: str | None) -> None:
+        raise NotImplementedError
+
+    def text(self, value: str) -> None:
+        raise NotImplementedError
+
+    def integer(self, value: int) -> None:
+        raise NotImplementedError
+
+    def number(self, value: float) -> None:
+        raise NotImplementedError
+
+    def binary(self, value: bytes) -> None:
+        raise NotImplementedError
+
+    def leaf(self, value: Any) -> None:
+        raise NotImplementedError
+
     def write(self, root: JSON) -> bytes:
-        out = self.out
-        self._value(root)
+        """Give the whole value. Raises `TypeError` for what cannot be sent."""
+        self.value(root)
         while self.open:
             container = self.open[-1]
             for key, item in container.items:
-                if out[-1] != b"[" and out[-1] != b"{":
-                    out.append(b",")
                 container.key = key
-                if container.closing == b"}":
-                    out.append(self._key(key))
-                    out.append(b":")
-                self._value(item)
+                self.key(self._key_of(key) if container.is_object else None)
+                self.value(item)
                 if self.open[-1] is not container:
                     break
             else:
-                out.append(container.closing)
+                self.out.append(container.closing)
                 self.open.pop()
                 del self.owners[container.identity]
-        return b"".join(out)
+        return b"".join(self.out)
 
-    def _value(self, value: Any) -> None:
+    def value(self, value: Any) -> None:
+        """Write one value, or begin it if it holds others."""
         owner = value
         while isinstance(value, Enum):
             value = value.value
         if value is None or isinstance(value, (bool, *_NATIVE_LEAVES)):
-            self.out.append(orjson.dumps(value, None, _OPTIONS))
+            self.leaf(value)
         elif isinstance(value, str):
-            self.out.append(_string(value))
+            self.text(value)
         elif isinstance(value, int):
-            self.out.append(b"null" if value.bit_length() > _DOUBLE_BITS else int.__repr__(value).encode())
+            self.integer(value)
         elif isinstance(value, float):
-            self.out.append(orjson.dumps(float(value)))
+            self.number(float(value))
         elif isinstance(value, list):
-            self._enter(owner, enumerate(cast("list[JSON]", value)), b"[", b"]")
+            self._enter(owner, list(enumerate(cast("list[JSON]", value))), False)
         elif isinstance(value, dict):
-            self._enter(owner, iter(list(cast("dict[JSON, JSON]", value).items())), b"{", b"}")
-        elif isinstance(value, _BINARY):
-            if self.attachments is None:
-                raise TypeError(f"bytes can only be sent in the arguments of an event or of an ack{self._where()}")
-            self._value(_lift(cast("bytes", value), self.attachments))
+            self._enter(owner, list(cast("dict[JSON, JSON]", value).items()), True)
+        elif isinstance(value, BINARY):
+            self.binary(bytes(cast("bytes", value)))
         elif is_dataclass(value) and not isinstance(value, type):
-            self._enter(owner, iter(_fields(value)), b"{", b"}")
+            self._enter(owner, _fields(value), True)
         else:
             self._converted(owner, value)
 
@@ -182,50 +202,94 @@ class _Writer:
         except Exception as error:
             # A converter of the user's may raise anything; the caller of `emit` is promised a TypeError that says where.
             if isinstance(error, TypeError) and str(error) == f"{_name(value)} cannot be sent":
-                raise TypeError(f"{error}{self._where()}: make it {_ACCEPTED} first") from None
-            raise TypeError(f"{_name(value)} cannot be sent{self._where()}: {type(error).__name__}: {error}") from error
-        if isinstance(plain, (list, dict)):
-            items: Iterator[tuple[JSON, JSON]]
-            if isinstance(plain, list):
-                items = enumerate(cast("list[JSON]", plain))
-                self._enter(owner, items, b"[", b"]")
-            else:
-                self._enter(owner, iter(list(cast("dict[JSON, JSON]", plain).items())), b"{", b"}")
+                raise TypeError(f"{error}{self.where()}: make it {_ACCEPTED} first") from None
+            raise TypeError(f"{_name(value)} cannot be sent{self.where()}: {type(error).__name__}: {error}") from error
+        if isinstance(plain, list):
+            self._enter(owner, list(enumerate(cast("list[JSON]", plain))), False)
+        elif isinstance(plain, dict):
+            self._enter(owner, list(cast("dict[JSON, JSON]", plain).items()), True)
         else:
-            self._value(plain)
+            self.value(plain)
 
-    def _enter(self, owner: object, items: Iterator[tuple[JSON, JSON]], opening: bytes, closing: bytes) -> None:
+    def _enter(self, owner: object, items: list[tuple[JSON, JSON]], is_object: bool) -> None:
         identity = id(owner)
         if identity in self.owners:
-            raise TypeError(f"A circular reference cannot be sent: a {_name(owner)} contains itself{self._where()}")
+            raise TypeError(f"A circular reference cannot be sent: a {_name(owner)} contains itself{self.where()}")
         if len(self.open) >= MAX_DEPTH:
             raise TypeError(f"A value nested deeper than {MAX_DEPTH} levels cannot be sent")
         self.owners[identity] = owner
-        self.open.append(_Open(items, closing, identity))
-        self.out.append(opening)
+        self.open.append(_Open(iter(items), is_object, self.begin(is_object, len(items)), identity))
 
-    def _key(self, key: Any) -> bytes:
+    def _key_of(self, key: Any) -> str:
         while isinstance(key, Enum):
             key = key.value
-        if isinstance(key, str):
-            return _string(key)
-        if key is None:
-            return b'"null"'
-        if isinstance(key, bool):
-            return b'"true"' if key else b'"false"'
-        if isinstance(key, int):
-            return b'"%b"' % (_number(float("inf") if key > 0 else float("-inf")) if key.bit_length() > _DOUBLE_BITS else b"%d" % key)
-        if isinstance(key, float):
-            return b'"%b"' % _number(float(key))
         if isinstance(key, _NATIVE_LEAVES):
-            return orjson.dumps(key, None, _OPTIONS)
-        raise TypeError(f"{_name(key)} cannot be the key of an object{self._where()}: make it a str first")
+            return orjson.dumps(key, None, _OPTIONS)[1:-1].decode()
+        name = property_name(key)
+        if name is None:
+            raise TypeError(f"{_name(key)} cannot be the key of an object{self.where()}: make it a str first")
+        return name
 
-    def _where(self) -> str:
+    def where(self) -> str:
+        """Say where in the value the part stands that is being written."""
         if not self.open:
             return ""
         shown = [f"[{container.key!r}]" for container in self.open[:8]]
         return f" (at {''.join(shown)}{'…' if len(self.open) > 8 else ''})"
+
+
+class _JSONWriter(Writer):
+    """Writes JSON."""
+
+    __slots__ = ("attachments",)
+
+    def __init__(self, attachments: list[bytes] | None) -> None:
+        super().__init__()
+        self.attachments = attachments
+
+    def begin(self, is_object: bool, size: int) -> bytes:
+        self.out.append(b"{" if is_object else b"[")
+        return b"}" if is_object else b"]"
+
+    def key(self, key: str | None) -> None:
+        out = self.out
+        if out[-1] != b"[" and out[-1] != b"{":
+            out.append(b",")
+        if key is not None:
+            out.append(_string(key))
+            out.append(b":")
+
+    def text(self, value: str) -> None:
+        self.out.append(_string(value))
+
+    def integer(self, value: int) -> None:
+        self.out.append(b"null" if value.bit_length() > DOUBLE_BITS else int.__repr__(value).encode())
+
+    def number(self, value: float) -> None:
+        self.out.append(orjson.dumps(value))
+
+    def binary(self, value: bytes) -> None:
+        if self.attachments is None:
+            raise TypeError(f"bytes can only be sent in the arguments of an event or of an ack{self.where()}")
+        self.value(_lift(value, self.attachments))
+
+    def leaf(self, value: Any) -> None:
+        self.out.append(orjson.dumps(value, None, _OPTIONS))
+
+
+def property_name(key: object) -> str | None:
+    """Give the name that JavaScript makes of a key, or None of what has no sensible one."""
+    if isinstance(key, str):
+        return key
+    if key is None:
+        return "null"
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    if isinstance(key, int):
+        return _number(float("inf") if key > 0 else float("-inf")) if key.bit_length() > DOUBLE_BITS else int.__repr__(key)
+    if isinstance(key, float):
+        return _number(float(key))
+    return None
 
 
 def _string(value: str) -> bytes:
@@ -236,19 +300,19 @@ def _string(value: str) -> bytes:
         return encode_basestring_ascii(value).encode()
 
 
-def _number(value: float) -> bytes:
+def _number(value: float) -> str:
     """Write a double as JavaScript's `Number::toString` does."""
     if value != value:
-        return b"NaN"
+        return "NaN"
     if value in (float("inf"), float("-inf")):
-        return b"Infinity" if value > 0 else b"-Infinity"
+        return "Infinity" if value > 0 else "-Infinity"
     if value == 0:
-        return b"0"
+        return "0"
     digits = repr(value)
     if 1e-6 <= abs(value) < 1e21:
-        return format(Decimal(digits), "f").removesuffix(".0").encode()
+        return format(Decimal(digits), "f").removesuffix(".0")
     mantissa, exponent = digits.split("e")
-    return f"{mantissa}e{int(exponent):+d}".encode()
+    return f"{mantissa}e{int(exponent):+d}"
 
 
 def _fields(value: Any) -> list[tuple[JSON, JSON]]:
@@ -294,7 +358,7 @@ def _not_too_deep(value: JSON) -> JSON:
 
 def _integer(digits: str) -> int | float:
     # The length guard comes first: `int` takes quadratic time, or refuses, where `float` is quick.
-    if len(digits) <= 20 and _LEAST_INTEGER <= (value := int(digits)) <= _GREATEST_INTEGER:
+    if len(digits) <= 20 and LEAST_INTEGER <= (value := int(digits)) <= GREATEST_INTEGER:
         return value
     return float(digits)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from mizzen.types import JSON
+from msgspec import Struct
+
+from mizzen.types import JSON
 
 
 class PacketType(IntEnum):
@@ -36,7 +37,7 @@ RESERVED_EVENTS: Final[frozenset[str]] = frozenset(
 """Event names that no peer may send: JavaScript's sockets use them for themselves."""
 
 
-class Packet:
+class Packet(Struct, gc=False):
     """A decoded packet, or one to encode.
 
     `type` is never BINARY_EVENT or BINARY_ACK: binary data stands in `data` as bytes. `nsp` is the namespace; in a CONNECT of a
@@ -47,18 +48,11 @@ class Packet:
     - CONNECT_ERROR: a dict, or a str from a socket.io 2 server; DISCONNECT: None.
     """
 
-    __slots__ = ("data", "id", "nsp", "type")
-
-    def __init__(self, type: PacketType, nsp: str = "/", data: JSON = None, id: int | None = None) -> None:
-        self.type: PacketType = type
-        self.nsp: str = nsp
-        self.data: JSON = data
-        self.id: int | None = id
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Packet):
-            return NotImplemented
-        return self.type is other.type and self.nsp == other.nsp and self.id == other.id and self.data == other.data
+    # A struct is made in half the time that a class with slots takes; what it holds is never part of a reference cycle.
+    type: PacketType
+    nsp: str = "/"
+    data: JSON = None
+    id: int | None = None
 
     def __repr__(self) -> str:
         return f"Packet({self.type.name}, {self.nsp!r}, {self.data!r}, id={self.id!r})"

@@ -1,4 +1,4 @@
-"""The server's side of RFC 6455, sans-IO: bytes in, messages out; pings and closing are answered by itself.
+"""RFC 6455 for either side, sans-IO: bytes in, messages out; pings and closing are answered by itself.
 
 Section numbers in comments are those of RFC 6455.
 """
@@ -6,6 +6,7 @@ Section numbers in comments are those of RFC 6455.
 from __future__ import annotations
 
 import codecs
+import os
 import struct
 import zlib
 from enum import Enum, IntEnum
@@ -90,20 +91,38 @@ def encode_frame(opcode: int, payload: bytes, rsv1: bool = False) -> bytes:
     return struct.pack("!BBQ", first, 127, length) + payload
 
 
+def encode_masked_frame(opcode: int, payload: bytes, rsv1: bool = False) -> bytes:
+    """Give one whole frame of a client: "a client MUST mask all frames that it sends to the server" (5.1)."""
+    key = os.urandom(4)  # "The masking key needs to be unpredictable" (5.3)
+    length = len(payload)
+    first = 0x80 | (0x40 if rsv1 else 0) | opcode
+    if length < 126:
+        head = bytes((first, 0x80 | length))
+    elif length < _LARGE:
+        head = struct.pack("!BBH", first, 0x80 | 126, length)
+    else:
+        head = struct.pack("!BBQ", first, 0x80 | 127, length)
+    return head + key + apply_mask(payload, key)
+
+
 def deflate(payload: bytes) -> bytes:
     """Compress one message without context of others (RFC 7692, 7.2.1)."""
     compressor = zlib.compressobj(wbits=-15)
     return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[: -len(_TAIL)]
 
 
-def encode_message(opcode: int, payload: bytes, threshold: int | None = None) -> bytes:
-    """Give a message as one frame, compressed if it has at least `threshold` bytes and gets smaller by it; None: never."""
+def encode_message(opcode: int, payload: bytes, threshold: int | None = None, masked: bool = False) -> bytes:
+    """Give a message as one frame, compressed if it has at least `threshold` bytes and gets smaller by it; None: never.
+
+    `masked` makes it the frame of a client.
+    """
+    encode = encode_masked_frame if masked else encode_frame
     if threshold is not None and len(payload) >= threshold:
         compressed = deflate(payload)
         if len(compressed) < len(payload):
             # "set the RSV1 bit to 1" on the first frame of a compressed message (RFC 7692, 6)
-            return encode_frame(opcode, compressed, rsv1=True)
-    return encode_frame(opcode, payload)
+            return encode(opcode, compressed, rsv1=True)
+    return encode(opcode, payload)
 
 
 DEFLATE_ANSWER: Final = b"permessage-deflate; server_no_context_takeover; client_no_context_takeover"
@@ -143,16 +162,19 @@ class WebSocket:
     `feed` gives the messages that bytes complete; `out` collects what is to be sent in answer (pongs, the Close frame), and the shell
     sends and empties it. A message of more than `max_size` bytes ends the connection as soon as a header tells of it. `inflate` says that
     permessage-deflate was agreed on, without context takeover. `on_pong` is called with the payload of each pong. `failure` is the code
-    that the peer was told when it broke the protocol, and `close_code` then ABNORMAL.
+    that the peer was told when it broke the protocol, and `close_code` then ABNORMAL. With `client` it is the client's side.
     """
 
     __slots__ = (
-        *("_buffer", "_decoder", "_fragments", "_have", "_need", "_opcode", "_rsv1", "_size"),
+        *("_buffer", "_decoder", "_encode", "_fragments", "_have", "_key_size", "_need", "_opcode", "_rsv1", "_size"),
         *("close_code", "close_reason", "failure", "inflate", "max_size", "on_pong", "out", "state"),
     )
 
-    def __init__(self, max_size: int, *, inflate: bool = False) -> None:
+    def __init__(self, max_size: int, *, inflate: bool = False, client: bool = False) -> None:
         self.max_size = max_size
+        self._encode = encode_masked_frame if client else encode_frame
+        # What comes to a server is masked, and what comes to a client is not (5.1).
+        self._key_size = 0 if client else 4
         self.state: WebSocketState = OPEN
         self.out: list[bytes] = []
         self.on_pong: Callable[[bytes], None] | None = None
@@ -183,6 +205,7 @@ class WebSocket:
             self._buffer.clear()
             self._have = 0
         position, end = 0, len(data)
+        key_size = self._key_size
         try:
             while self.state is not CLOSED:
                 start = position + 2
@@ -190,9 +213,9 @@ class WebSocket:
                     self._need = 2
                     break
                 first, length = data[position], data[position + 1]
-                if length < 0x80:
-                    # "a server MUST close the connection upon receiving a frame that is not masked" (5.1)
-                    raise _Failure(CloseCode.PROTOCOL_ERROR, "a frame that is not masked")
+                if (length < 0x80) == (key_size > 0):
+                    # "a server MUST close the connection upon receiving a frame that is not masked", and a client if it is (5.1)
+                    raise _Failure(CloseCode.PROTOCOL_ERROR, "a frame that is not masked" if key_size else "a frame that is masked")
                 length &= 0x7F
                 if length > MAX_CONTROL:
                     start += 2 if length == 126 else 8
@@ -206,11 +229,11 @@ class WebSocket:
                     raise _Failure(CloseCode.PROTOCOL_ERROR, "a new message before the last one was complete")
                 if length > self.max_size - self._size and not first & 8 and not self._may_shrink(first, length):
                     raise _Failure(CloseCode.MESSAGE_TOO_BIG, f"a message of more than {self.max_size} bytes")
-                stop = start + 4 + length
+                stop = start + key_size + length
                 if end < stop:
                     self._need = stop - position
                     break
-                payload = apply_mask(data[start + 4 : stop], data[start : start + 4])
+                payload = apply_mask(data[start + 4 : stop], data[start : start + 4]) if key_size else data[start:stop]
                 position = stop
                 if first == 0x81:
                     messages.append(payload.decode())
@@ -259,7 +282,7 @@ class WebSocket:
             if opcode == Opcode.PING:
                 # "unless it already received a Close frame"; after our own there is no point
                 if self.state is OPEN:
-                    self.out.append(encode_frame(Opcode.PONG, payload))
+                    self.out.append(self._encode(Opcode.PONG, payload))
             elif opcode == Opcode.CLOSE:
                 self._closed_by_peer(payload)
             elif self.on_pong is not None:
@@ -318,13 +341,13 @@ class WebSocket:
         self.close_code = code
         if self.state is OPEN:
             # "the endpoint typically echos the status code it received" (5.5.1)
-            self.out.append(encode_frame(Opcode.CLOSE, payload[:2]))
+            self.out.append(self._encode(Opcode.CLOSE, payload[:2]))
         self.state = CLOSED
 
     def fail(self, code: CloseCode, reason: str) -> None:
         """End the connection: the peer sent what cannot be borne."""
         if self.state is OPEN:
-            self.out.append(encode_frame(Opcode.CLOSE, struct.pack("!H", code)))
+            self.out.append(self._encode(Opcode.CLOSE, struct.pack("!H", code)))
         self.close_code = CloseCode.ABNORMAL
         self.close_reason = reason
         self.failure = code
@@ -347,5 +370,5 @@ class WebSocket:
                 f"the close code {code} must not be sent: use 1000 to 1003, 1007 to 1014 or 3000 to 4999 (RFC 6455, 7.4)"
             )
         if self.state is OPEN:
-            self.out.append(encode_frame(Opcode.CLOSE, payload))
+            self.out.append(self._encode(Opcode.CLOSE, payload))
             self.state = CLOSING

@@ -5,17 +5,22 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import orjson
+
 from mizzen.errors import RemoteProtocolError
 from mizzen.protocol import javascript
 from mizzen.virtual.headers import HOP_BY_HOP
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from mizzen.types import JSON
 
 # They belong to the HTTP answer that there is none of; cookies stay out of the reach of scripts.
-_LEFT_OUT = HOP_BY_HOP | {b"set-cookie", b"content-length", b"date", b"server"}
+_LEFT_OUT = HOP_BY_HOP | {b"date", b"server", b"set-cookie"}
+_USUAL = (b"content-type", b"content-length", b"cache-control", b"etag", b"last-modified", b"location", b"vary", b"content-encoding")
+# What nearly every answer's headers are called in the JWR; "": left out.
+_NAMES = dict.fromkeys(_LEFT_OUT, "") | {name: name.decode() for name in _USUAL}
 _BODILESS = frozenset((204, 304))
 _TEXT_TYPES = frozenset(
     f"application/{name}"
@@ -27,31 +32,47 @@ _TEXT_TYPES = frozenset(
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s";]+)', re.IGNORECASE)
 
 
-def make_jwr(method: str, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> dict[str, JSON]:
+def fold_headers(headers: Iterable[tuple[bytes, bytes]], on_cookie: Callable[[bytes], None] | None = None) -> dict[str, str]:
+    """Give the headers of an answer as text, their names in lower case, repeated ones joined.
+
+    Those of the HTTP connection and `set-cookie date server` are left out; each Set-Cookie goes to `on_cookie`.
+    """
+    folded: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name = _NAMES.get(raw_name)
+        if name is None:
+            raw_name = raw_name.lower()
+            name = _NAMES.get(raw_name)
+            if name is None:
+                name = raw_name.decode("latin-1")
+        if name:
+            value = raw_value.decode("latin-1")
+            folded[name] = f"{folded[name]}, {value}" if name in folded else value
+        elif on_cookie is not None and raw_name.lower() == b"set-cookie":
+            on_cookie(raw_value)
+    return folded
+
+
+def make_jwr(method: str, status: int, headers: dict[str, str], body: bytes) -> dict[str, JSON]:
     """Make the JWR of a complete answer: `{"body": …, "headers": {…}, "statusCode": …}`.
 
-    Header names are in lower case and repeated ones joined, without those of the HTTP connection and `set-cookie content-length date
-    server`. A JSON body becomes its value, text a string, all else bytes; JSON that is none stays text. There is no key `body` where HTTP
-    has no body, for HEAD, 204 and 304, nor for an empty body, unless it is text: that is the empty string, which Sails tells from none.
+    `headers` come from `fold_headers`; they become part of it, without `content-length`. A JSON body becomes its value, text a string, all
+    else bytes; JSON that is none stays text. There is no key `body` where HTTP has no body, for HEAD, 204 and 304, nor for an empty body,
+    unless it is text: that is the empty string, which Sails tells from none.
     """
-    seen: dict[str, str] = {}
-    for raw_name, raw_value in headers:
-        raw_name = raw_name.lower()
-        if raw_name not in _LEFT_OUT:
-            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-            seen[name] = f"{seen[name]}, {value}" if name in seen else value
+    headers.pop("content-length", None)
     if method == "HEAD" or status in _BODILESS or status < 200:
-        return {"headers": seen, "statusCode": status}
-    content_type = seen.get("content-type", "")
-    if body and seen.get("content-encoding", "identity") != "identity":
-        return {"body": body, "headers": seen, "statusCode": status}
+        return {"headers": headers, "statusCode": status}
+    content_type = headers.get("content-type", "")
+    if body and headers.get("content-encoding", "identity") != "identity":
+        return {"body": body, "headers": headers, "statusCode": status}
     is_json = content_type == "application/json" or _is_json(content_type)
     if is_json or _is_text(content_type):
         if body or not is_json:
-            return {"body": _decode_json(body) if is_json else _decode_text(body, content_type), "headers": seen, "statusCode": status}
+            return {"body": _decode_json(body) if is_json else _decode_text(body, content_type), "headers": headers, "statusCode": status}
     elif body:
-        return {"body": body, "headers": seen, "statusCode": status}
-    return {"headers": seen, "statusCode": status}
+        return {"body": body, "headers": headers, "statusCode": status}
+    return {"headers": headers, "statusCode": status}
 
 
 def _kind(content_type: str) -> str:
@@ -69,6 +90,10 @@ def _is_text(content_type: str) -> bool:
 
 
 def _decode_json(body: bytes) -> JSON:
+    try:
+        return orjson.loads(body)
+    except ValueError:
+        pass
     text = body.decode("utf-8-sig", "replace")  # fetch() skips a byte order mark too, and puts U+FFFD where there is no character
     try:
         return javascript.loads(text)

@@ -7,7 +7,9 @@ import traceback
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
-from mizzen.virtual.answer import make_jwr
+from msgspec import Struct
+
+from mizzen.virtual.answer import fold_headers, make_jwr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +68,8 @@ async def dispatch(
             on_error(RuntimeError(problem))
             exchange.fail(problem if debug else None)
     finally:
-        exchange.close()
+        if not exchange.complete:
+            exchange.close()
         if guard is not None:
             guard.close()
 
@@ -118,37 +121,24 @@ class _Guard:
             self._gone.unwatch(self._stop)
 
 
-class _Exchange:
+class _Exchange(Struct, eq=False):
     """The ASGI side of one request: its `receive` and `send`."""
 
-    __slots__ = (
-        *("_answer", "_body", "_chunks", "_gone", "_headers", "_max_response", "_method", "_on_cookie", "_refusal", "_size", "_waiters"),
-        *("answered", "complete", "status"),
-    )
-
-    def __init__(
-        self,
-        method: str,
-        body: bytes,
-        answer: Callable[[dict[str, JSON]], None],
-        gone: Gone,
-        max_response: int,
-        on_cookie: Callable[[bytes], None] | None,
-    ) -> None:
-        self._method = method
-        self._body: bytes | None = body
-        self._answer = answer
-        self._gone = gone
-        self._max_response = max_response
-        self._on_cookie = on_cookie
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._chunks: list[bytes] = []
-        self._size = 0
-        self._refusal: str | None = None
-        self._waiters: list[asyncio.Future[None]] | None = None
-        self.status = 0
-        self.complete = False
-        self.answered = False  # by the app itself
+    _method: str
+    _body: bytes | None
+    _answer: Callable[[dict[str, JSON]], None]
+    _gone: Gone
+    _max_response: int
+    _on_cookie: Callable[[bytes], None] | None
+    _headers: dict[str, str] = {}
+    _chunks: list[bytes] = []
+    _size: int = 0
+    _refusal: str | None = None
+    _waiters: list[asyncio.Future[None]] | None = None
+    status: int = 0
+    complete: bool = False
+    answered: bool = False
+    """Whether the app itself has answered."""
 
     async def receive(self) -> Message:
         """Give the body, all at once; then, when nothing more can be said to the client, `http.disconnect`."""
@@ -161,13 +151,9 @@ class _Exchange:
 
     async def send(self, message: Message) -> None:
         """Take a part of the answer; the last one answers."""
-        if self._refusal is not None:
-            raise AnswerRefused(self._refusal)
-        if self._gone:
-            raise SocketGone("the socket that this request came by is gone")
         kind = message["type"]
-        if self.complete:
-            raise RuntimeError(f"{kind!r} was sent after the answer was complete")
+        if self.complete or self._gone:
+            raise self._objection(kind)
         if kind == "http.response.start":
             self._start(message)
         elif kind == "http.response.body":
@@ -175,42 +161,44 @@ class _Exchange:
         else:
             raise RuntimeError(f"{kind!r} is no part of an answer here: send 'http.response.start' and 'http.response.body'")
 
+    def _objection(self, kind: str) -> Exception:
+        if self._refusal is not None:
+            return AnswerRefused(self._refusal)
+        if self._gone:
+            return SocketGone("the socket that this request came by is gone")
+        return RuntimeError(f"{kind!r} was sent after the answer was complete")
+
     def _start(self, message: Message) -> None:
         if self.status:
             raise RuntimeError("'http.response.start' was sent twice")
         self.status = int(message["status"])
-        self._headers = list(message.get("headers", ()))
-        for raw_name, value in self._headers:
-            name = raw_name.lower()
-            if name == b"content-type" and value.lower().startswith(b"text/event-stream"):
-                self._refuse("An event stream has no end, so it cannot be answered over a socket. Listen to events, or use HTTP.")
-            elif name == b"content-length" and self._method != "HEAD" and value.isdigit() and int(value) > self._max_response:
-                self._refuse_size()
-            elif name == b"set-cookie" and self._on_cookie is not None:
-                self._on_cookie(value)
+        headers = self._headers = fold_headers(message.get("headers", ()), self._on_cookie)
+        content_type = headers.get("content-type")
+        if content_type is not None and content_type[:17].lower() == "text/event-stream":
+            self._refuse("An event stream has no end, so it cannot be answered over a socket. Listen to events, or use HTTP.")
+        length = headers.get("content-length")
+        if length is not None and length.isdecimal() and int(length) > self._max_response and self._method != "HEAD":
+            self._refuse_size()
 
     def _add(self, message: Message) -> None:
         if not self.status:
             raise RuntimeError("'http.response.body' was sent before 'http.response.start'")
-        chunk = message.get("body", b"")
+        chunk: bytes = message.get("body", b"")
         self._size += len(chunk)
-        if self._method != "HEAD":
-            self._chunks.append(chunk)
         if self._size > self._max_response:
             if self._method != "HEAD":
                 self._refuse_size()
             # Its body goes nowhere, so its size is no fault; but a stream that never ends must be stopped.
             self._refusal = "nobody reads the body of an answer to HEAD"
-            self._finish()
-            raise AnswerRefused(self._refusal)
-        if not message.get("more_body", False):
-            self._finish()
-
-    def _finish(self) -> None:
-        chunks = self._chunks
-        body = bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
+        elif message.get("more_body"):
+            if self._method != "HEAD":
+                self._chunks.append(chunk)
+            return
+        body = b"".join([*self._chunks, chunk]) if self._chunks else bytes(chunk)
         self.answered = True
         self._complete(make_jwr(self._method, self.status, self._headers, body))
+        if self._refusal is not None:
+            raise AnswerRefused(self._refusal)
 
     def _refuse_size(self) -> None:
         self._refuse(f"The answer is larger than a socket may carry (max_response, {self._max_response} bytes). Use HTTP for it.")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, cast
 from urllib.parse import parse_qsl, quote_plus
 
 import orjson
+from msgspec import Struct
 
 from mizzen.protocol import javascript
 from mizzen.virtual.headers import number_text, parse_headers
@@ -30,32 +32,20 @@ _FORM_TYPE = b"application/x-www-form-urlencoded"
 _BYTES_TYPE = b"application/octet-stream"
 
 
-class SocketRequest:
+class SocketRequest(Struct, gc=False):
     """A request that came by socket, checked.
 
     `path` is percent-decoded and `raw_path` is not, both without any root path; `headers` are the message's alone, names in lower case and
     once each, without content type and length. `body` is None where HTTP would send none. Where there is a body there is a `content_type`.
     """
 
-    __slots__ = ("body", "content_type", "headers", "method", "path", "query", "raw_path")
-
-    def __init__(
-        self,
-        method: str,
-        path: str,
-        raw_path: bytes,
-        query: bytes,
-        headers: list[tuple[bytes, bytes]],
-        body: bytes | None,
-        content_type: bytes | None,
-    ) -> None:
-        self.method: str = method
-        self.path: str = path
-        self.raw_path: bytes = raw_path
-        self.query: bytes = query
-        self.headers: list[tuple[bytes, bytes]] = headers
-        self.body: bytes | None = body
-        self.content_type: bytes | None = content_type
+    method: str
+    path: str
+    raw_path: bytes
+    query: bytes
+    headers: list[tuple[bytes, bytes]]
+    body: bytes | None
+    content_type: bytes | None
 
 
 def parse_request(verb: str, args: Sequence[JSON], *, body_of_get: bool = False) -> SocketRequest:
@@ -70,14 +60,16 @@ def parse_request(verb: str, args: Sequence[JSON], *, body_of_get: bool = False)
     with POST, PUT and PATCH only, because sails.io.js sends it with every call without data. With `body_of_get`, data of GET and HEAD is a
     body as well, as Sails actions find it in `req.body`. Raises `RequestInvalid`, and nothing else.
     """
-    if len(args) != 1 or not isinstance(args[0], dict):
+    if len(args) != 1 or args[0].__class__ is not dict:
         raise RequestInvalid(_wrong_arguments(verb, args))
-    payload = cast("dict[str, JSON]", args[0])
+    payload: dict[str, JSON] = args[0]
     path, raw_path, query = parse_url(payload.get("url"))
     given = payload.get("headers")
-    headers = parse_headers(given) if given != {} else {}
-    content_type = headers.pop(b"content-type", None)
-    data = _merge(payload.get("params"), payload.get("data"))
+    headers = {} if given is None or given == {} else parse_headers(given)
+    content_type = headers.pop(b"content-type", None) if headers else None
+    data = payload.get("data")
+    if "params" in payload:
+        data = _merge(payload["params"], data)
     body = None
     if verb in _IN_QUERY:
         content_type = None
@@ -87,7 +79,7 @@ def parse_request(verb: str, args: Sequence[JSON], *, body_of_get: bool = False)
                 body, content_type = _encode_body(data, None)
     elif data is not None and (data != {} or verb not in _EMPTY_IS_ABSENT):
         body, content_type = _encode_body(data, content_type)
-    return SocketRequest(_METHODS[verb], path, raw_path, query, list(headers.items()), body, content_type)
+    return SocketRequest(_METHODS[verb], path, raw_path, query, list(headers.items()) if headers else [], body, content_type)
 
 
 def _wrong_arguments(verb: str, args: Sequence[JSON]) -> str:
@@ -155,12 +147,12 @@ def _scalar(value: JSON) -> bytes:
         return utf8(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return number_text(value).encode("ascii")
-    return _json(value)
+    return _json(value).strip(b'"') if isinstance(value, datetime) else _json(value)
 
 
 def _json(value: JSON) -> bytes:
     try:
-        return orjson.dumps(value, _attachment)
+        return orjson.dumps(value, _attachment, orjson.OPT_UTC_Z)
     except TypeError:
         try:
             return javascript.dumps(value)

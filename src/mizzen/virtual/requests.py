@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, cast
+
+from msgspec import Struct
 
 from mizzen.options import RequestsMode
 from mizzen.types import JSON, ASGIApp, Handshake, Scope
@@ -13,8 +15,8 @@ from mizzen.virtual.cookies import CookieJar, read_cookies, with_cookies
 from mizzen.virtual.dispatch import dispatch
 from mizzen.virtual.headers import pin
 from mizzen.virtual.invalid import RequestInvalid
-from mizzen.virtual.request import VERBS, parse_request
-from mizzen.virtual.scope import SOCKET_EXTENSION, build_scope
+from mizzen.virtual.request import VERBS, SocketRequest, parse_request
+from mizzen.virtual.scope import SOCKET_EXTENSION, build_scope, kept_of
 from mizzen.virtual.scope import socket_of as scope_socket
 
 if TYPE_CHECKING:
@@ -37,10 +39,11 @@ class Requests:
         self.app: ASGIApp | None = None
         self.state: Mapping[str, Any] | None = None
         self._mode: RequestsMode = options.requests
-        self._mounted = options.requests_to is not None
+        # Mounted under a path, the server is not the app that answers: that one's root is the outer app's.
+        self._root_key = "root_path" if options.requests_to is None else "app_root_path"
         self._options = options
         self._pinned = pin(options.pinned_headers)
-        self._report = report
+        self.report: Callable[[Exception, Socket, str], None] = report
 
     def takes(self, socket: Socket, name: JSON, args: list[JSON]) -> bool:
         """Say whether an event without a handler is a request.
@@ -52,14 +55,16 @@ class Requests:
             return False
         if self._mode == "sails":
             return True
-        first = args[0] if args else None
-        if isinstance(first, dict) and isinstance(cast("dict[str, JSON]", first).get("url"), str):
-            return True
+        if args:
+            first: dict[str, JSON] = args[0]
+            if first.__class__ is dict and first.get("url").__class__ is str:
+                return True
         return sdk_version(socket.handshake) is not None
 
-    async def answer(self, socket: Socket, verb: str, args: list[JSON], id: int | None) -> None:
-        """Run one request and ack it."""
+    def answer(self, socket: Socket, verb: str, args: list[JSON], id: int | None) -> Coroutine[Any, Any, None]:
+        """Begin one request; the coroutine runs it and acks it."""
         handshake = socket.handshake
+        connection = handshake.scope
         try:
             if self._mode == "sails":
                 check_sdk(handshake)
@@ -68,8 +73,8 @@ class Requests:
                 handshake,
                 request,
                 extra_headers=socket.headers,
-                root_path=self._root_path(handshake),
-                state=handshake.scope.get("state") if self.state is None else self.state,
+                root_path=connection.get(self._root_key, ""),
+                state=connection.get("state") if self.state is None else self.state,
                 extensions={SOCKET_EXTENSION: socket},
                 pinned=self._pinned,
             )
@@ -78,22 +83,23 @@ class Requests:
                 socket.ack(id, (invalid.payload,))
             else:
                 socket.emit("sails:parseError", invalid.payload)
-            return
+            return _nothing()
         app = self.app
         if app is None:
-            self._give(socket, id, {"body": NOT_FOUND, "headers": {}, "statusCode": 404})
-            return
+            self.give(socket, id, {"body": NOT_FOUND, "headers": {}, "statusCode": 404})
+            return _nothing()
         options = self._options
-        await dispatch(
+        asked = _Asked(self, socket, id, request, scope["raw_path"])
+        return dispatch(
             app,
             scope,
             request.body or b"",
-            answer=lambda jwr: self._give(socket, id, jwr),
+            answer=asked.answer,
             gone=socket.leaving,
             max_response=options.max_response,
             debug=options.debug,
-            on_error=lambda error: self._report(error, socket, f"{request.method} {request.path}"),
-            on_cookie=_add_cookies(socket, scope),
+            on_error=asked.report,
+            on_cookie=asked.keep if asked.add_cookies(scope, handshake) else None,
             timeout=options.request_timeout,
             cancel=options.cancel_on_disconnect,
         )
@@ -101,13 +107,10 @@ class Requests:
     def refuse(self, socket: Socket, id: int | None) -> None:
         """Answer a request that is one too many."""
         limit = self._options.max_requests
-        self._give(socket, id, {"body": f"Too many requests: a socket may have {limit} in flight", "headers": {}, "statusCode": 429})
+        self.give(socket, id, {"body": f"Too many requests: a socket may have {limit} in flight", "headers": {}, "statusCode": 429})
 
-    def _root_path(self, handshake: Handshake) -> str:
-        # Mounted under a path, the server is not the app that answers: that one's root is the outer app's.
-        return handshake.scope.get("app_root_path" if self._mounted else "root_path", "")
-
-    def _give(self, socket: Socket, id: int | None, jwr: dict[str, JSON]) -> None:
+    def give(self, socket: Socket, id: int | None, jwr: dict[str, JSON]) -> None:
+        """Ack a request with its answer."""
         if id is None:
             return
         if not self._options.send_response_headers:
@@ -117,23 +120,43 @@ class Requests:
         socket.ack(id, (jwr,))
 
 
-def _add_cookies(socket: Socket, scope: Scope) -> Callable[[bytes], None] | None:
-    """Put the socket's cookies into a request, and give what takes those of its answer; with `nosession` there are neither."""
-    cookie, refused = read_cookies(scope["headers"])
-    if refused or (b"nosession" in socket.handshake.scope["query_string"] and socket.handshake.query.get("nosession")):
-        scope["headers"] = with_cookies(scope["headers"], b"")
-        return None
-    path: bytes = scope["raw_path"]
-    if isinstance(socket.jar, CookieJar):
-        scope["headers"] = with_cookies(scope["headers"], socket.jar.merge(cookie, path, time.time()))
+class _Asked(Struct, eq=False):
+    """One request: who asked, and what is to become of the answer."""
 
-    def keep(set_cookie: bytes) -> None:
-        jar = socket.jar
+    requests: Requests
+    socket: Socket
+    id: int | None
+    request: SocketRequest
+    path: bytes
+    cookie: bytes = b""
+
+    def answer(self, jwr: dict[str, JSON]) -> None:
+        self.requests.give(self.socket, self.id, jwr)
+
+    def report(self, error: Exception) -> None:
+        self.requests.report(error, self.socket, f"{self.request.method} {self.request.path}")
+
+    def add_cookies(self, scope: Scope, handshake: Handshake) -> bool:
+        """Put the socket's cookies into the request, and say whether to keep those of its answer; with `nosession` there are neither."""
+        kept, jar = kept_of(handshake), self.socket.jar
+        changed = self.request.headers or self.socket.headers  # else the headers are the handshake's
+        self.cookie, refused = read_cookies(scope["headers"]) if changed else (kept.cookie, False)
+        if refused or kept.refuses_cookies:
+            scope["headers"] = with_cookies(scope["headers"], b"")
+            return False
+        if jar is not None and isinstance(jar, CookieJar):
+            scope["headers"] = with_cookies(scope["headers"], jar.merge(self.cookie, self.path, time.time()))
+        return True
+
+    def keep(self, set_cookie: bytes) -> None:
+        jar = self.socket.jar
         if not isinstance(jar, CookieJar):
-            jar = socket.jar = CookieJar()
-        jar.store(set_cookie, path, time.time(), cookie)
+            jar = self.socket.jar = CookieJar()
+        jar.store(set_cookie, self.path, time.time(), self.cookie)
 
-    return keep
+
+async def _nothing() -> None:
+    """Be what is left to do for a request that has been answered."""
 
 
 def sdk_version(handshake: Handshake) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
+from mizzen.virtual.cookies import Header, read_cookies
 from mizzen.virtual.headers import FRAMING, encode_headers, is_pinned
 
 if TYPE_CHECKING:
@@ -20,6 +21,40 @@ _SCHEMES = {"ws": "http", "wss": "https"}
 _HANDSHAKE_ONLY = FRAMING | {b"accept-encoding"}
 _HANDSHAKE_ONLY_PREFIXES = (b"sec-websocket-", b"content-")
 _BODY_EXPECTED = frozenset(("POST", "PUT", "PATCH"))
+_KEPT = "socket requests"
+
+
+class Kept:
+    """What the requests of one handshake have in common."""
+
+    __slots__ = ("cookie", "fields", "headers", "refuses_cookies")
+
+    def __init__(self, handshake: Handshake) -> None:
+        connection = handshake.scope
+        scheme = connection.get("scheme", "http")
+        self.fields: dict[str, Any] = {
+            "type": "http",
+            "http_version": "1.1",
+            "scheme": _SCHEMES.get(scheme, scheme),
+            "client": connection.get("client"),
+            "server": connection.get("server"),
+        }
+        self.headers: list[Header] = [
+            (name, value)
+            for name, value in connection["headers"]
+            if name not in _HANDSHAKE_ONLY and not name.startswith(_HANDSHAKE_ONLY_PREFIXES)
+        ]
+        cookie, refuses = read_cookies(self.headers)
+        self.cookie: bytes = cookie
+        self.refuses_cookies: bool = refuses or (b"nosession" in connection["query_string"] and bool(handshake.query.get("nosession")))
+
+
+def kept_of(handshake: Handshake) -> Kept:
+    """Give what the requests of a handshake have in common; made with the first one, and kept with the handshake."""
+    kept: Kept | None = handshake.__dict__.get(_KEPT)
+    if kept is None:
+        kept = handshake.__dict__[_KEPT] = Kept(handshake)
+    return kept
 
 
 def build_scope(
@@ -40,17 +75,16 @@ def build_scope(
     handshake's; `state`, what its lifespan left, is copied so that one request does not see what another put there. Of the handshake's
     extensions none is passed on: they tell what its server can do, such as sending a file by path.
     """
-    connection = handshake.scope
-    own = encode_headers(extra_headers) if extra_headers else {}
-    for name, value in request.headers:
-        if not is_pinned(name, pinned):
-            own[name] = value
-    headers: list[tuple[bytes, bytes]] = [
-        (name, value)
-        for name, value in connection["headers"]
-        if name not in own and name not in _HANDSHAKE_ONLY and not name.startswith(_HANDSHAKE_ONLY_PREFIXES)
-    ]
-    headers += own.items()
+    kept = kept_of(handshake)
+    if extra_headers or request.headers:
+        own = encode_headers(extra_headers) if extra_headers else {}
+        for name, value in request.headers:
+            if not is_pinned(name, pinned):
+                own[name] = value
+        headers = [header for header in kept.headers if header[0] not in own]
+        headers += own.items()
+    else:
+        headers = kept.headers.copy()
     if request.body is not None:
         if request.content_type is not None:
             headers.append((b"content-type", request.content_type))
@@ -58,22 +92,15 @@ def build_scope(
     elif request.method in _BODY_EXPECTED:
         # "a user agent SHOULD send Content-Length in a request when the method defines a meaning for enclosed content" (RFC 9110, 8.6)
         headers.append((b"content-length", b"0"))
-    scheme = connection.get("scheme", "http")
-    scope: dict[str, Any] = {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": "1.1",
-        "method": request.method,
-        "scheme": _SCHEMES.get(scheme, scheme),
-        "path": root_path + request.path,
-        "raw_path": quote(root_path).encode("ascii") + request.raw_path if root_path else request.raw_path,
-        "query_string": request.query,
-        "root_path": root_path,
-        "headers": headers,
-        "client": connection.get("client"),
-        "server": connection.get("server"),
-        "extensions": dict(extensions),
-    }
+    scope = kept.fields.copy()
+    scope["asgi"] = {"version": "3.0", "spec_version": "2.4"}
+    scope["method"] = request.method
+    scope["path"] = root_path + request.path
+    scope["raw_path"] = quote(root_path).encode("ascii") + request.raw_path if root_path else request.raw_path
+    scope["query_string"] = request.query
+    scope["root_path"] = root_path
+    scope["headers"] = headers
+    scope["extensions"] = dict(extensions)
     if state is not None:
         scope["state"] = dict(state)
     return scope

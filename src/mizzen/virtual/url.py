@@ -26,8 +26,8 @@ def parse_url(url: object) -> tuple[str, bytes, bytes]:
     if not isinstance(url, str) or not url:
         raise RequestInvalid(f"Invalid url: {shown(url)}. A request needs a `url`, a non-empty string such as '/users/7?full=1'.")
     if _PLAIN.fullmatch(url):
-        path, _, query = url.partition("?")
-        return path, path.encode("ascii"), query.encode("ascii")
+        path, mark, query = url.partition("?")
+        return path, path.encode(), query.encode() if mark else b""
     if control := _CONTROL.search(url):
         raise RequestInvalid(f"Invalid url: {shown(url)} holds the control character {control.group()!r}. Percent-encode it.")
     target = url.partition("#")[0]
