@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-Kind = Literal["echo", "binary", "request", "broadcast", "rooms", "polling", "http", "idle"]
+Kind = Literal["echo", "binary", "request", "broadcast", "rooms", "polling", "http", "idle", "leave"]
 Variant = Literal["plain", "fastapi", "tls", "deflate"]
 """Which of a server's forms a row asks for: the app it wraps, or how it is started."""
 
@@ -29,6 +29,8 @@ class Load:
     @property
     def open_files(self) -> int:
         """How many connections the generator, and so the server, has open."""
+        if self.kind == "leave":
+            return 0
         return self.connections * (2 if self.kind == "polling" else 1)
 
 
@@ -47,6 +49,11 @@ class Row:
     """How much longer than usual a turn is."""
     is_request: bool = False
     """Whether it is compared with the same request by HTTP on the same server, instead of with Node."""
+
+    @property
+    def is_wireless(self) -> bool:
+        """Whether it is measured within a process of Mizzen's, and compared with `FEW` sockets instead of with Node."""
+        return self.load.kind == "leave"
 
     @property
     def is_storm(self) -> bool:
@@ -109,10 +116,12 @@ ROWS: Final = (
         quick=True,
         is_request=True,
     ),
+    Row("leave", "one disconnect among 100,000 sockets in 200,000 rooms", "disconnect", Load("leave", 100_000)),
     Row("storm", "connect storm: 10,000 connects, 256 at a time", "connect", Load("idle", 10_000), quick=True),
 )
 
 QUICK_STORM: Final = 2_000
+FEW: Final = Load("leave", 1_000)
 
 
 def quick_form(row: Row) -> Row:

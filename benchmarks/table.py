@@ -60,7 +60,7 @@ class Line:
 def lines_of(outcome: Outcome) -> list[Line]:
     """Give the lines that a row makes: one, and from a storm also the memory."""
     row = outcome.row
-    title = f"{row.title}, ÷ the same by HTTP" if row.is_request else row.title
+    title = f"{row.title}, ÷ the same by HTTP" if row.is_request else f"{row.title}, ÷ 1,000 in 2,000" if row.is_wireless else row.title
     lines = [_line(outcome, title, "µs", lambda result: result.cpu_us)]
     if row.is_storm:
         lines.append(_line(outcome, f"idle memory per connection, at {row.load.connections:,}", "KiB", lambda result: result.kib))
@@ -68,7 +68,7 @@ def lines_of(outcome: Outcome) -> list[Line]:
 
 
 def _line(outcome: Outcome, title: str, unit: str, value: Callable[[Result], float]) -> Line:
-    shown = [lane for lane in outcome.lanes if not outcome.row.is_request or lane.base is not None]
+    shown = [lane for lane in outcome.lanes if not (outcome.row.is_request or outcome.row.is_wireless) or lane.base is not None]
     return Line(title, unit, {lane.peer.name: _cell(lane, value) for lane in shown}, outcome.left_out)
 
 
@@ -120,7 +120,7 @@ def failures(outcomes: Sequence[Outcome]) -> list[str]:
 
 def disturbance(outcomes: Sequence[Outcome]) -> str:
     """Say how much other processes disturbed."""
-    shares = [outcome.other_load for outcome in outcomes if outcome.lanes and not outcome.row.is_storm]
+    shares = [outcome.other_load for outcome in outcomes if outcome.lanes and not (outcome.row.is_storm or outcome.row.is_wireless)]
     if not shares:
         return ""
     again = ": measure again when less is going on" if median(shares) > QUIET else ""

@@ -144,14 +144,18 @@ class SocketDetails:
 
 @dataclass(slots=True, kw_only=True)
 class SavedSession:
-    """What is kept of a socket whose client may come back. `pid` is the secret by which the client proves who it is; `since` the offset
-    that was the last when it connected."""
+    """What is kept of a socket whose client may come back.
+
+    `pid` is the secret by which the client proves who it is; `since` the offset that was the last when it connected; `watched` says that
+    its heartbeat was never suspended, so that its end was seen in time.
+    """
 
     sid: str
     pid: str
     rooms: frozenset[str]
     data: dict[str, JSON]
     since: str
+    watched: bool = True
 
 
 @dataclass(slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from mizzen import (
     Socket,
     from_thread,
 )
+from mizzen.testing import Clock, TestClient, linked_pair
 from tests.server.fake_wire import FakeWire, join_fake, join_nsp, multiplexer_of, open_fake, settle
 from tests.support import WITHIN, open_polling, serve, until
 
@@ -106,11 +107,15 @@ class TestOneSocket:
             assert not io.sockets[sid]._acks
 
     async def test_the_operator_timeout_counts(self, io: Server) -> None:
-        async with join_fake(io) as (_, sid):
-            with pytest.raises(AckTimeout):
-                await io.sockets[sid].timeout(0.01).call("ask")
-            with pytest.raises(AckTimeout):
-                await io.timeout(100).call("ask", timeout=0.01)
+        with Clock() as clock:
+            async with linked_pair(io) as (_, socket):
+                calls = [asyncio.create_task(call) for call in (socket.timeout(10).call("ask"), io.timeout(100).call("ask", timeout=10))]
+                await clock.jump(9)
+                assert not any(call.done() for call in calls)
+                await clock.jump(2)
+                for call in calls:
+                    with pytest.raises(AckTimeout):
+                        await call
 
     @pytest.mark.parametrize(
         ("end", "reason"),
@@ -249,12 +254,9 @@ class TestThreads:
         def start(socket: Socket) -> JSON:
             return from_thread(socket.call, "ask", 1, timeout=WITHIN)
 
-        async with join_fake(io) as (wire, _):
-            await wire.send('425["start"]')
-            id, event = await asked(wire)
-            assert event == ["ask", 1]
-            await wire.send(f"43{id}[2]")
-            assert await wire.receive() == "435[2]"
+        async with TestClient(io) as client:
+            client.on("ask", lambda n: n + 1)
+            assert await client.call("start") == 2
 
     async def test_from_thread_raises_what_call_raises(self, io: Server) -> None:
         @io.on("start")
@@ -265,10 +267,9 @@ class TestThreads:
                 return "timeout"
             return "none"
 
-        async with join_fake(io) as (wire, _):
-            await wire.send('425["start"]')
-            await asked(wire)
-            assert await wire.receive() == '435["timeout"]'
+        async with TestClient(io) as client:
+            assert await client.call("start") == "timeout"
+            assert await client.receive("ask") == ()
 
     async def test_from_thread_on_the_loop_is_refused(self, io: Server) -> None:
         async with join_fake(io) as (_, sid):

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from mizzen import JSON, ConnectionStateRecovery, ConnectRefused, LocalProtocolError, Namespace, Reason, RoomEvent, Server, Socket
+from mizzen.adapters.recovery import RecoveringAdapter
+from mizzen.ports import AdapterHost, RestoredSession
 from mizzen.server.namespace import ParentNamespace
 from tests.server.fake_wire import FakeWire, join_fake, join_nsp, multiplexer_of, open_fake, settle
 from tests.support import open_polling, serve, until
@@ -871,15 +873,28 @@ class TestCleanup:
             assert [*parent.children] == ["/room-1"]
 
     async def test_a_child_stays_while_a_session_of_it_is_restored(self) -> None:
-        recovery = ConnectionStateRecovery()
-        async with Server(cleanup_empty_child_namespaces=True, connection_state_recovery=recovery) as io:
+        gate, asked = asyncio.Event(), asyncio.Event()
+
+        class SlowAdapter(RecoveringAdapter):
+            async def restore_session(self, pid: str, offset: str | None) -> RestoredSession | None:
+                asked.set()
+                await gate.wait()
+                return None
+
+        def adapter(host: AdapterHost) -> SlowAdapter:
+            return SlowAdapter(host, ConnectionStateRecovery())
+
+        async with Server(cleanup_empty_child_namespaces=True, adapter=adapter) as io:
             parent = io.of(ROOMS)
             async with open_fake(io) as one, open_fake(io) as two:
                 await join_nsp(one, "/room-1")
-                await one.send("41/room-1,")
-                await two.send('40/room-1,{"pid":"nobody"}')
-                await two.receive_json()
                 (child,) = parent.children.values()
+                await two.send('40/room-1,{"pid":"nobody"}')
+                await asked.wait()
+                await one.send("41/room-1,")
+                await until(lambda: not child.sockets)
+                gate.set()
+                await two.receive_json()
                 assert io.namespaces["/room-1"] is child
                 assert len(child.sockets) == 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 import time
@@ -44,15 +45,27 @@ class Sent:
 class RecoveringAdapter(MemoryAdapter):
     """Keeps what is sent, and the sessions of sockets that have gone, for as long as the options say.
 
-    What is too old is forgotten when the next packet or session comes, and on a server with nothing to do after twice the time at most.
+    What is too old is forgotten when the next packet or session comes, and now and then on a server with nothing to do.
+
+    `noticed_within` is how long, in seconds, the end of a connection can go unnoticed. What was sent earlier than that before the end was
+    seen has been received, so a client whose last event is no longer kept has not missed anything by that: packets are kept for as much
+    longer. With None such a client begins anew, as with the Node server.
     """
 
     recovers: bool = True
 
-    def __init__(self, host: AdapterHost, options: ConnectionStateRecovery, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        host: AdapterHost,
+        options: ConnectionStateRecovery,
+        clock: Callable[[], float] = time.monotonic,
+        noticed_within: float | None = None,
+    ) -> None:
         super().__init__(host)
         self._options = options
         self._clock = clock
+        self._noticed_within = noticed_within
+        self._kept_for = options.max_disconnection_duration + (noticed_within or 0.0)
         # Offsets are opaque to clients, and those of an earlier process must not be taken for ours.
         self._origin = secrets.token_urlsafe(6)
         self._count = count(1)
@@ -62,6 +75,7 @@ class RecoveringAdapter(MemoryAdapter):
         self._last_offset = f"{self._origin}.0"
         self._positions: dict[str, int] = {self._last_offset: -1}
         self._forgotten = self._last_offset
+        self._forgotten_at = -math.inf  # when it was sent
         self._first = 0
         self._sessions: OrderedDict[str, tuple[float, SavedSession]] = OrderedDict()
         self._expires = False
@@ -86,7 +100,7 @@ class RecoveringAdapter(MemoryAdapter):
         self._size += sent.size
         self._last_offset = sent.offset
         self._expire_later()
-        self._trim(sent.at - self._options.max_disconnection_duration)
+        self._trim(sent.at - self._kept_for)
 
     def _trim(self, oldest: float) -> None:
         while self._sent and (self._size > self._options.max_history or self._sent[0].at < oldest):
@@ -96,6 +110,7 @@ class RecoveringAdapter(MemoryAdapter):
             # A client that has got this one, and no more, misses nothing that is not kept.
             del self._positions[self._forgotten]
             self._forgotten = gone.offset
+            self._forgotten_at = gone.at
 
     def save_session(self, session: SavedSession) -> None:
         """Keep a session whose client may come back."""
@@ -115,21 +130,27 @@ class RecoveringAdapter(MemoryAdapter):
         if saved is None or saved[0] < self._clock() - self._options.max_disconnection_duration:
             return None
         session = saved[1]
-        since = self._positions.get(session.since)
-        position = since
-        if offset is not None:
-            position = self._positions.get(offset)
-            if position is None and OFFSET.fullmatch(offset):
-                # Clients keep the offset of their session before this one until an event comes: then they have got nothing since.
-                position = since
-            elif position is not None and since is not None:
-                position = max(position, since)
+        position = self._position(saved[0], session, offset)
         if position is None:
             return None
         start = position + 1 - self._first
         rooms = session.rooms | {session.sid}
         missed = [sent.encoded for sent in islice(self._sent, start, None) if sent.is_for(rooms)]
         return RestoredSession(session=session, missed=missed)
+
+    def _position(self, ended: float, session: SavedSession, offset: str | None) -> int | None:
+        """Give where the last packet stands that a client has got whose end was seen at `ended`; None if nobody knows."""
+        began = self._positions.get(session.since)
+        if offset is not None:
+            position = self._positions.get(offset)
+            if position is not None:
+                # Clients keep the offset of their session before this one until an event comes: then they have got nothing since.
+                return position if began is None else max(position, began)
+            if not OFFSET.fullmatch(offset):
+                return None
+        if began is not None or not session.watched or self._noticed_within is None:
+            return began
+        return self._first - 1 if self._forgotten_at <= ended - self._noticed_within else None
 
     @property
     def awaits_clients(self) -> bool:
@@ -143,9 +164,9 @@ class RecoveringAdapter(MemoryAdapter):
 
     def expire(self) -> None:
         """Forget what is too old, and look again later if anything is left."""
-        oldest = self._clock() - self._options.max_disconnection_duration
-        self._trim(oldest)
-        self._trim_sessions(oldest)
+        now = self._clock()
+        self._trim(now - self._kept_for)
+        self._trim_sessions(now - self._options.max_disconnection_duration)
         self._expires = False
         if self._sent or self._sessions:
             self._expire_later()

@@ -40,7 +40,7 @@ class Connection(Announcer):
 
     __slots__ = (
         *("__weakref__", "_cancel_probe", "_drained", "_heartbeat", "_largest_held", "_resumed", "consumer", "dirty", "engine"),
-        *("handshake", "held", "paused", "sessions", "sid", "transport", "unsent"),
+        *("handshake", "held", "paused", "sessions", "sid", "suspended", "transport", "unsent"),
     )
 
     transport: Transport
@@ -56,6 +56,7 @@ class Connection(Announcer):
         self._largest_held = 0
         self.dirty: bool = False
         self.paused: bool = False
+        self.suspended: bool = False  # whether the heartbeat ever was
         self._heartbeat: Deadlines[Connection] | None = None
         self._resumed: asyncio.Event | None = None
         self._cancel_probe: Callable[[], None] | None = None
@@ -161,7 +162,7 @@ class Connection(Announcer):
 
     def pause(self) -> None:
         """Stop reading, and with it the heartbeat, until `resume`."""
-        self.paused = True
+        self.paused = self.suspended = True
         self.transport.pause_reading()
         self.engine.suspend()
         self.sessions.stalled.arm(self)

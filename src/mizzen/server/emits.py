@@ -68,12 +68,12 @@ class Emits(ABC):
 
     @property
     def volatile(self) -> Operator:
-        """Drop the event for each socket that could not be sent to now."""
+        """Drop the event for each socket that could not be sent to now; a `call` waits in vain for the acks of those."""
         return self._operator().changed(volatile=True)
 
     @property
     def local(self) -> Operator:
-        """Stay on this node of a cluster."""
+        """Stay on this node of a cluster; of a socket: everybody there but this one."""
         return self._operator().changed(local=True)
 
     def compress(self, compress: bool) -> Operator:

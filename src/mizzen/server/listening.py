@@ -43,7 +43,7 @@ class SocketListening(Listens):
 
         It gets the socket and then the arguments, validated by its annotations; what it returns is the ack. Several handlers of one event
         all run, in order of registration. With `ordered` it starts only when the `ordered` handlers of the socket's earlier events have
-        ended.
+        ended; so does one for `disconnecting` or `disconnect`.
 
         `connect` handlers get the socket and, if they take it, `auth`, and refuse by raising ConnectRefused. `disconnecting` and then
         `disconnect` handlers get the socket and, if they take them, the reason and its details; while those of `disconnecting` run,

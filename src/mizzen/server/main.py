@@ -37,7 +37,11 @@ class MainNamespace(Emits, SocketListening):
         A compiled pattern, which has to match the whole name, or a function `(name, auth)`, plain or async, that says True gives what makes
         namespaces when clients ask for them: they get the handlers and middleware that are registered on it, and what it emits goes to all
         of them. It is asked only for namespaces that do not exist; to decide on each client use middleware. With `ordered` the handlers of
-        one socket's events run one after another.
+        one socket's events run one after another, as far as they are registered from then on.
+
+        A namespace that a pattern accepts is made of it, whoever mentions it first. It stays if that is before the server runs; else it may
+        go when nobody is in it (see `cleanup_empty_child_namespaces`, `max_child_namespaces`). Raises LocalProtocolError when too many are
+        in use.
         """
         if isinstance(name, str):
             return self.namespaces.of(name, ordered=ordered)
@@ -82,9 +86,16 @@ class MainNamespace(Emits, SocketListening):
         """Register a hook for rooms of the main namespace; see `Namespace.on_room`."""
         return self._main.on_room(hook)
 
-    def on_server_side(self, event: EventName, handler: Handler | None = None) -> Handler | Callable[[Handler], Handler]:
+    @overload
+    def on_server_side(self, event: EventName) -> Callable[[Handler], Handler]: ...
+
+    @overload
+    def on_server_side(self, event: EventName, handler: Handler) -> Handler: ...
+
+    def on_server_side(self, event: EventName, handler: Callable[..., object] | None = None) -> Callable[..., object]:
         """Register a handler of events that other nodes send to the main namespace; see `Namespace.on_server_side`."""
-        return self._main.on_server_side(event, handler)
+        register = self._main.on_server_side(event)
+        return register if handler is None else register(handler)
 
     def server_side_emit(self, event: EventName, *args: JSON) -> None:
         """Send an event to the other nodes of the cluster; see `Namespace.server_side_emit`."""

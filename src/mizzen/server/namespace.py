@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, cast, overload
 
 from mizzen.errors import LocalProtocolError
 from mizzen.events import EventName
@@ -140,14 +140,20 @@ class Namespace(Emits, SocketListening):
 
     # Other nodes
 
-    def on_server_side(self, event: EventName, handler: Handler | None = None) -> Handler | Callable[[Handler], Handler]:
+    @overload
+    def on_server_side(self, event: EventName) -> Callable[[Handler], Handler]: ...
+
+    @overload
+    def on_server_side(self, event: EventName, handler: Handler) -> Handler: ...
+
+    def on_server_side(self, event: EventName, handler: Callable[..., object] | None = None) -> Callable[..., object]:
         """Register a handler of an event that another node sends with `server_side_emit` or `server_side_call`.
 
         It gets the arguments, and what it returns is the answer. Raises LocalProtocolError for a name that Node servers emit themselves.
         """
         name = check_node_event(event)
 
-        def register(function: Handler) -> Handler:
+        def register(function: Callable[..., object]) -> Callable[..., object]:
             self._node_handlers[name] = (*self._node_handlers.get(name, ()), compile_signature(function, leading=0))
             return function
 

@@ -59,6 +59,10 @@ POLL_TIME = 0.3
 """Seconds that clients have, when the server closes, to poll for the close packet."""
 
 
+BLOCKED_TIME = 60.0
+"""Seconds that the event loop may have been blocked without recovery taking what was sent meanwhile for received."""
+
+
 class Phase(Enum):
     """What a server is doing; IDLE: it has not started yet, and starts with the first request."""
 
@@ -273,7 +277,11 @@ class Server(MainNamespace):
 
     def _make_adapter(self, host: AdapterHost) -> Adapter:
         recovery = self.options.connection_state_recovery
-        return MemoryAdapter(host) if recovery is None else RecoveringAdapter(host, recovery)
+        if recovery is None:
+            return MemoryAdapter(host)
+        # From a ping whose pong came as late as it may to the end of the wait for the next pong; each wait may be extended once.
+        noticed_within = self.options.ping_interval + 4 * self.options.ping_timeout + BLOCKED_TIME
+        return RecoveringAdapter(host, recovery, noticed_within=noticed_within)
 
     def _is_orphaned(self) -> bool:
         """Say whether the loop that the server ran on was closed without a word."""

@@ -366,8 +366,9 @@ class Socket(Emits, Listening):
             del namespace.by_pid[proof.pid]
         # One that was to be restored again and has not been told so is as it was, for the next time.
         if (self.state is CONNECTED or self.recovered) and reason in RECOVERABLE:
+            watched = not self._multiplexer.connection.suspended
             namespace.adapter.save_session(
-                SavedSession(sid=self.id, pid=proof.pid, rooms=frozenset(self.joined), data=self.data, since=proof.since)
+                SavedSession(sid=self.id, pid=proof.pid, rooms=frozenset(self.joined), data=self.data, since=proof.since, watched=watched)
             )
 
     def forget_rooms(self) -> None:
