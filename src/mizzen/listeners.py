@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from typing import ParamSpec, TypeAlias, TypeVar, overload
+from typing import Final, ParamSpec, TypeAlias, TypeVar, overload
 
 from mizzen.errors import LocalProtocolError
 from mizzen.events import Event, EventName
@@ -19,6 +20,9 @@ Typed: TypeAlias = Callable[P, Awaitable[R] | R]
 
 Plan: TypeAlias = tuple[Signature, ...]
 """The handlers of one event, in the order in which they start."""
+
+_changing: Final = threading.RLock()
+"""Held by whoever changes listeners, of whichever socket: any thread may."""
 
 
 class Listeners:
@@ -49,12 +53,13 @@ class Listeners:
         """Register a handler. Raises TypeError for a signature that cannot work."""
         signature = self._compile(function)
         signature.once, signature.ordered = once, ordered
-        self.handlers[event] = (*self.handlers.get(event, ()), signature)
-        self._settle()
+        with _changing:
+            self._keep(event, (*self.handlers.get(event, ()), signature))
 
     def remove(self, event: str, function: Callable[..., object] | None) -> None:
         """Forget a handler of an event, the one registered last if it is several times, or with None all of them."""
-        self._keep(event, _without(self.handlers.get(event, ()), function))
+        with _changing:
+            self._keep(event, _without(self.handlers.get(event, ()), function))
 
     def _keep(self, event: str, plan: Plan) -> None:
         if plan:
@@ -67,28 +72,34 @@ class Listeners:
         """Give the handlers of an event that has come; those that were to run once are forgotten."""
         plan = self.handlers.get(event, ())
         if any(each.once for each in plan):
-            self._keep(event, tuple(each for each in plan if not each.once))
+            with _changing:
+                plan = self.handlers.get(event, ())
+                self._keep(event, tuple(each for each in plan if not each.once))
         return plan
 
     def add_any(self, function: Callable[..., object], *, prepend: bool) -> None:
         """Register a handler of every event that comes. Raises TypeError for a signature that cannot work."""
         signature = self._compile(function, 1)
-        self.any = (signature, *self.any) if prepend else (*self.any, signature)
-        self._settle()
+        with _changing:
+            self.any = (signature, *self.any) if prepend else (*self.any, signature)
+            self._settle()
 
     def remove_any(self, function: Callable[..., object] | None) -> None:
         """Forget a handler of every event that comes, or with None all of them."""
-        self.any = _without(self.any, function)
-        self._settle()
+        with _changing:
+            self.any = _without(self.any, function)
+            self._settle()
 
     def add_any_outgoing(self, function: Callable[..., object], *, prepend: bool) -> None:
         """Register a handler of every event that goes. Raises TypeError for a signature that cannot work."""
         signature = self._compile(function, 1)
-        self.any_outgoing = (signature, *self.any_outgoing) if prepend else (*self.any_outgoing, signature)
+        with _changing:
+            self.any_outgoing = (signature, *self.any_outgoing) if prepend else (*self.any_outgoing, signature)
 
     def remove_any_outgoing(self, function: Callable[..., object] | None) -> None:
         """Forget a handler of every event that goes, or with None all of them."""
-        self.any_outgoing = _without(self.any_outgoing, function)
+        with _changing:
+            self.any_outgoing = _without(self.any_outgoing, function)
 
     def use(self, function: Callable[..., object]) -> None:
         """Register a middleware, which gets the name of the event and the list of its arguments.
@@ -98,8 +109,9 @@ class Listeners:
         signature = self._compile(function, 2)
         if signature.required:
             raise TypeError(f"{function!r} cannot be a middleware: it needs more than the name of the event and the list of its arguments")
-        self.middleware = (*self.middleware, signature)
-        self._settle()
+        with _changing:
+            self.middleware = (*self.middleware, signature)
+            self._settle()
 
     def copy(self) -> Listeners:
         """Give listeners with the same handlers, which then go their own ways."""

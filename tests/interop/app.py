@@ -6,12 +6,14 @@ Run by `python -m mizzen run tests.interop.app:io`.
 from __future__ import annotations
 
 import asyncio
+import os
 
-from mizzen import AckTimeout, ConnectRefused, Server, Socket
+from mizzen import AckTimeout, ConnectRefused, MsgpackCodec, Server, Socket
 from mizzen.types import JSON, Reason
+from tests.interop.features import serve_features
 
 # python-socketio's client sometimes leaves without a word and then waits for a ping to its last poll: so there is one every second.
-io = Server(ping_interval=1.0, ping_timeout=10.0)
+io = Server(ping_interval=1.0, ping_timeout=10.0, parser=MsgpackCodec() if os.environ.get("PARSER") == "msgpack" else None)
 streaming: set[str] = set()
 
 
@@ -181,3 +183,6 @@ async def guard(socket: Socket) -> None:
 @io.of("/refused").on("connect")
 async def refuse(socket: Socket) -> None:
     raise refusal()
+
+
+serve_features(io)

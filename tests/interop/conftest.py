@@ -16,7 +16,7 @@ ServerOf = Callable[[str], ServerProcess]
 
 @pytest.fixture(scope="session")
 def server_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerOf]:
-    """Give the running server of a name: "node", "mizzen", or "sails" (a FastAPI app wrapped by Mizzen)."""
+    """Give the running server of a name: "node", "mizzen", both also with "-msgpack", or "sails" (a FastAPI app wrapped by Mizzen)."""
     folder = tmp_path_factory.mktemp("servers")
     servers: dict[str, ServerProcess] = {}
     with ExitStack() as at_the_end:
@@ -46,6 +46,10 @@ def new_server(name: str, log: Path) -> ServerProcess:
             return reference_server(log)
         case "mizzen":
             return mizzen_server("tests.interop.app:io", log)
+        case "node-msgpack":
+            return reference_server(log, "msgpack")
+        case "mizzen-msgpack":
+            return mizzen_server("tests.interop.app:io", log, PARSER="msgpack")
         case "sails":
             return mizzen_server("tests.interop.sails_app:io", log)
         case _:

@@ -81,17 +81,17 @@ class ServerProcess:
         return self.log.read_text(errors="replace")
 
 
-def mizzen_server(app: str, log: Path) -> ServerProcess:
+def mizzen_server(app: str, log: Path, **environment: str) -> ServerProcess:
     """Give a server that runs `app` (module:attribute) by `mizzen run`."""
     port = free_port()
     command = [sys.executable, "-m", "mizzen", "run", app, "--host", HOST, "--port", str(port)]
-    return ServerProcess(command, port, log, os.environ | {"PYTHONUNBUFFERED": "1"})
+    return ServerProcess(command, port, log, os.environ | {"PYTHONUNBUFFERED": "1"} | environment)
 
 
-def reference_server(log: Path) -> ServerProcess:
+def reference_server(log: Path, *arguments: str) -> ServerProcess:
     """Give a server that runs the same events on the reference implementation."""
     port = free_port()
-    return ServerProcess(node_command("reference_server.mjs", str(port)), port, log, node_environment())
+    return ServerProcess(node_command("reference_server.mjs", str(port), *arguments), port, log, node_environment())
 
 
 def node_command(script: str, *arguments: str) -> list[str]:

@@ -1,10 +1,13 @@
 // All client versions over all ways to connect, across one restart of the server, as JSON lines {case, ok, detail}.
-// Usage: node reconnection.mjs URL; prints {"ready": true} when the server is to be ended and started again on the same port.
+// Usage: node reconnection.mjs URL [mizzen], with that our own client only; prints {"ready": true} when the server is to be ended and started again on the same port.
 
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 
-const url = process.argv[2];
+import { needWebSocket } from "./websocket.mjs";
+
+const [url, ours] = process.argv.slice(2);
+if (ours) needWebSocket();
 const require = createRequire(import.meta.url);
 const TIMEOUT = 30_000;
 
@@ -19,7 +22,8 @@ function ask(socket, event, ...args) {
 async function start(version, way) {
   const transports = way === "upgrade" ? ["polling", "websocket"] : [way];
   const options = { transports, forceNew: true, reconnectionDelay: 50, reconnectionDelayMax: 200, query: { token: "kept" } };
-  const main = require(`socket.io-client-${version}`)(`${url}/`, options);
+  const io = ours ? (await import("../../src/mizzen/static/mizzen.mjs")).io : require(`socket.io-client-${version}`);
+  const main = io(`${url}/`, options);
   const chat = main.io.socket("/chat");
   await Promise.all([once(main, "connect"), once(chat, "connect")]);
   const engine = main.io.engine;
@@ -65,7 +69,7 @@ setTimeout(() => {
   process.exit(2);
 }, 2 * TIMEOUT);
 
-const clients = await Promise.all([2, 3, 4].flatMap((version) => ["polling", "websocket", "upgrade"].map((way) => start(version, way))));
+const clients = await Promise.all((ours ? ["mizzen"] : [2, 3, 4]).flatMap((version) => ["polling", "websocket", "upgrade"].map((way) => start(version, way))));
 const results = Promise.all(clients.map(report));
 console.log(JSON.stringify({ ready: true }));
 process.exit((await results).every(Boolean) ? 0 : 1);

@@ -1,11 +1,13 @@
 // The events of app.py on the reference implementation: what a client script proves here, it may demand of Mizzen.
-// Usage: node reference_server.mjs PORT
+// Usage: node reference_server.mjs PORT [msgpack]
 
 import { createRequire } from "node:module";
 
-const { Server } = createRequire(import.meta.url)("socket.io");
+const require = createRequire(import.meta.url);
+const { Server } = require("socket.io");
 
-const io = new Server({ allowEIO3: true, pingInterval: 1000, pingTimeout: 10_000 });
+const parser = process.argv[3] === "msgpack" ? { parser: require("socket.io-msgpack-parser") } : {};
+const io = new Server({ allowEIO3: true, pingInterval: 1000, pingTimeout: 10_000, ...parser });
 
 function refuse() {
   const error = new Error("no");
@@ -82,5 +84,63 @@ for (const name of ["/chat", "/news"]) {
 }
 io.of("/guarded").use((socket, next) => next(refuse()));
 io.of("/refused").use((socket, next) => next(refuse()));
+
+// What features.py does.
+const features = io.of("/features");
+
+features.on("connection", (socket) => {
+  const heard = [], sent = [];
+  socket.use((packet, next) => {
+    if (packet[0] === "double") packet[1] *= 2;
+    next(packet[0] === "guarded" && packet[1] === "bad" ? new Error("bad") : undefined);
+  });
+  socket.on("error", () => {});
+  socket.on("double", (number, ack) => ack(number));
+  socket.on("guarded", (text) => socket.emit("passed", text));
+  socket.once("first", (number) => socket.emit("first", number));
+  socket.onAny((event) => heard.push(event));
+  socket.onAnyOutgoing((event) => sent.push(event));
+  socket.on("disconnecting", (reason) => {
+    const rooms = [...socket.rooms].filter((room) => room !== socket.id).sort();
+    socket.to("watchers").emit("leaving", socket.id, rooms, reason);
+  });
+  socket.on("heard", (ack) => ack(heard));
+  socket.on("sent", (ack) => ack(sent));
+  socket.on("join", (...args) => {
+    const ack = args.pop();
+    socket.join(args);
+    ack();
+  });
+  socket.on("poll", (room, seconds, ack) =>
+    features.to(room).timeout(seconds * 1000).emit("vote", Buffer.from([1]), (error, replies) => ack({ replies, late: error !== null })));
+  socket.on("who", async (room, ack) =>
+    ack((await features.in(room).fetchSockets()).map(({ id, rooms }) => ({ id, rooms: [...rooms].sort() }))));
+  socket.on("move", (source, target, ack) => {
+    features.in(source).socketsJoin([target]);
+    features.in(source).socketsLeave(source);
+    ack();
+  });
+  socket.on("clear", (room, ack) => (features.in(room).disconnectSockets(), ack()));
+  socket.on("flags", (room, ack) => {
+    socket.send("one", Buffer.from([1]));
+    socket.compress(false).emit("said", "self");
+    socket.to([room]).emit("said", "to");
+    socket.to(room).except(["nobody", "left out"]).emit("said", "except");
+    socket.broadcast.emit("said", "broadcast");
+    socket.local.emit("said", "local");
+    features.to(room).compress(true).local.emit("said", "all");
+    ack();
+  });
+});
+
+const rooms = io.of(/^\/room-[0-9]+$/);
+const keyed = io.of((name, auth, next) => next(null, name.startsWith("/keyed-") && auth.key === 1));
+
+for (const parent of [rooms, keyed]) {
+  parent.on("connection", (socket) => {
+    socket.on("say", (text, ack) => (socket.nsp.emit("said", text), ack(socket.nsp.name)));
+    socket.on("say_everywhere", (text, ack) => (rooms.emit("said", text), ack()));
+  });
+}
 
 io.listen(Number(process.argv[2]));

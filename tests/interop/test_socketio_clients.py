@@ -49,7 +49,19 @@ CASES: dict[int, tuple[str, ...]] = {
     )
 }
 CASES[3] = (*CASES[2], "volatile_of_client", "auth_function")
-CASES[4] = (*CASES[3], "ack_timeout_of_client", "retries")
+CASES[4] = (
+    *CASES[3],
+    "ack_timeout_of_client",
+    "retries",
+    "dynamic_namespaces",
+    "namespaces_by_function",
+    "packet_middleware",
+    "catch_all_and_once",
+    "disconnecting",
+    "broadcast_acks",
+    "across_the_namespace",
+    "flags",
+)
 
 Outcomes = Callable[[str, int, str], Mapping[str, Outcome]]
 

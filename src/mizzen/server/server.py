@@ -59,10 +59,6 @@ POLL_TIME = 0.3
 """Seconds that clients have, when the server closes, to poll for the close packet."""
 
 
-BLOCKED_TIME = 60.0
-"""Seconds that the event loop may have been blocked without recovery taking what was sent meanwhile for received."""
-
-
 class Phase(Enum):
     """What a server is doing; IDLE: it has not started yet, and starts with the first request."""
 
@@ -279,8 +275,9 @@ class Server(MainNamespace):
         recovery = self.options.connection_state_recovery
         if recovery is None:
             return MemoryAdapter(host)
-        # From a ping whose pong came as late as it may to the end of the wait for the next pong; each wait may be extended once.
-        noticed_within = self.options.ping_interval + 4 * self.options.ping_timeout + BLOCKED_TIME
+        # From a ping whose pong came as late as it may to the end of the wait for the next pong; each wait may be extended once. And as
+        # much again, for a loop that was blocked.
+        noticed_within = 2 * (self.options.ping_interval + 4 * self.options.ping_timeout)
         return RecoveringAdapter(host, recovery, noticed_within=noticed_within)
 
     def _is_orphaned(self) -> bool:
