@@ -72,6 +72,7 @@ ONLY_IN: Mapping[str, set[str]] = {
     "uvicorn": {"mizzen.cli", "mizzen.transports.native"},
     "aiohttp": {"mizzen.client.http"},  # the constructor of a client imports it
     "yarl": {"mizzen.client.http"},
+    "httpx": {"mizzen.client.transport"},  # the constructor of a `SocketTransport` imports it
     "click": {"mizzen.cli"},
     "rich": {"mizzen.cli"},
     "pytest": {"mizzen.testing.plugin"},

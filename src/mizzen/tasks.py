@@ -17,6 +17,9 @@ T = TypeVar("T")
 current_loop: contextvars.ContextVar[asyncio.AbstractEventLoop] = contextvars.ContextVar("mizzen.loop")
 """The loop that the code of this context belongs to; copied into the threads that run its plain functions."""
 
+_handler: contextvars.ContextVar[asyncio.Task[object] | None] = contextvars.ContextVar("mizzen.handler", default=None)
+"""The task that waits for the plain function of this thread."""
+
 
 class Tasks:
     """Starts handlers and keeps them until they end."""
@@ -55,12 +58,22 @@ class Tasks:
             self._threads = ThreadPoolExecutor(self._max_threads, thread_name_prefix="mizzen")
         context = contextvars.copy_context()
         context.run(current_loop.set, self._loop)
+        context.run(_handler.set, asyncio.current_task())
         return await self._loop.run_in_executor(self._threads, lambda: context.run(function, *args))
 
+    def _others(self) -> set[asyncio.Task[None]]:
+        """Give all tasks but the one that asks, itself or from the thread of its plain function."""
+        return self._tasks - {asyncio.current_task(), _handler.get()}
+
+    @property
+    def asks(self) -> bool:
+        """Whether one of these tasks asks, itself or from the thread of its plain function."""
+        return asyncio.current_task() in self._tasks or _handler.get() in self._tasks
+
     async def wait(self, timeout: float) -> bool:
-        """Wait until every task has ended, the current one excepted; say whether they all did within `timeout` seconds."""
+        """Wait until every task has ended, the one that asks excepted; say whether they all did within `timeout` seconds."""
         end = self._loop.time() + timeout
-        while others := self._tasks - {asyncio.current_task()}:  # tasks may start others
+        while others := self._others():  # tasks may start others
             left = end - self._loop.time()
             if left <= 0:
                 return False
@@ -69,7 +82,8 @@ class Tasks:
 
     async def cancel(self) -> None:
         """Cancel what still runs and let go of the threads; a plain function cannot be stopped, so it is not waited for."""
-        others = self._tasks - {asyncio.current_task()}
+        await asyncio.sleep(0)  # a task that has not begun would be cancelled without a trace
+        others = self._others()
         for task in others:
             task.cancel()
         if others:

@@ -185,8 +185,6 @@ class Runner:
         self, socket: Socket, handler: Signature, name: str, args: list[JSON], id: int | None, answer: Answer | None = None
     ) -> None:
         try:
-            if socket.state is not CONNECTED:
-                return  # it went before its handler could start
             if handler.is_async and not handler.ordered:
                 result = await handler.call(socket, *handler.convert(args))
             elif handler.ordered:

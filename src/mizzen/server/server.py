@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 import threading
+import time
 import weakref
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from enum import Enum
@@ -278,7 +279,10 @@ class Server(MainNamespace):
         # From a ping whose pong came as late as it may to the end of the wait for the next pong; each wait may be extended once. And as
         # much again, for a loop that was blocked.
         noticed_within = 2 * (self.options.ping_interval + 4 * self.options.ping_timeout)
-        return RecoveringAdapter(host, recovery, noticed_within=noticed_within)
+        return RecoveringAdapter(host, recovery, self._time, noticed_within)
+
+    def _time(self) -> float:
+        return time.monotonic() if self._loop is None else self._loop.time()
 
     def _is_orphaned(self) -> bool:
         """Say whether the loop that the server ran on was closed without a word."""
