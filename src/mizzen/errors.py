@@ -6,8 +6,10 @@ MizzenError
 │  └─ RemoteProtocolError    the peer sent something that the protocol does not allow
 ├─ ConnectFailed             the server was never reached
 ├─ ConnectRefused            the server (or a `connect` handler) said no
+├─ EventRefused              a handler does not do what an event asks, and tells the client why
 ├─ ConnectionClosed          the connection ended while something was waiting for it
 ├─ RemoteError               the peer's handler answered with an error
+├─ StatusError               (mizzen.client) a socket request was answered with a status that is not 2xx
 ├─ ArgumentsInvalid          the arguments of an event do not fit the handler's annotations
 ├─ AckTimeout                no ack in time
 └─ OptionsError              an option has a value that cannot work
@@ -60,6 +62,17 @@ class ConnectRefused(MizzenError):
         super().__init__(message)
         self.message = message
         self.data = data
+
+
+class EventRefused(MizzenError):
+    """An event is not done as asked: a handler or a middleware raises it to tell the client why.
+
+    Its ack is that of a handler which failed (`E_HANDLER`), with this message and these `details`; of any other error nothing is told.
+    """
+
+    def __init__(self, message: str, *, details: Sequence[JSON] = ()) -> None:
+        super().__init__(message)
+        self.details: list[JSON] = list(details)
 
 
 class ConnectionClosed(MizzenError):

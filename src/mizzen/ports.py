@@ -118,18 +118,23 @@ class Member(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Target:
-    """Whom a broadcast is for: members of any of `rooms` (everybody if there are none) less those in any of `excluded` and `omit`.
+    """Whom a broadcast is for: members of any of `rooms` (None: everybody; empty: nobody) less those in any of `excluded` and `omit`.
 
     A socket's id names a room with only that socket in it. `timeout` is in seconds.
     """
 
-    rooms: tuple[str, ...] = ()
+    rooms: tuple[str, ...] | None = None
     excluded: tuple[str, ...] = ()
     omit: Member | None = None
     volatile: bool = False
     local: bool = False
     compress: bool = True
     timeout: float | None = None
+
+    @property
+    def spans_nodes(self) -> bool:
+        """Whether sockets of other nodes may be among them: to be asked before anything is told to those."""
+        return not self.local and self.rooms != ()
 
 
 @dataclass(slots=True, kw_only=True)

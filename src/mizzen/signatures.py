@@ -15,7 +15,7 @@ from types import NoneType, SimpleNamespace
 from typing import cast
 
 from mizzen.annotations import MAX_DETAILS, Refused, compile_annotation, untouched
-from mizzen.errors import ArgumentsInvalid, RemoteError
+from mizzen.errors import ArgumentsInvalid, EventRefused, RemoteError
 
 if typing.TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -171,10 +171,13 @@ def compile_signature(function: Callable[..., object], *, leading: int) -> Signa
 def error_ack(error: Exception, *, debug: bool) -> dict[str, JSON]:
     """Give the one argument of the ack that tells the peer that its event failed.
 
-    Arguments that do not fit are told in full. Of any other error nothing is told, unless `debug`: then its type, text and traceback.
+    Arguments that do not fit are told in full, and what an EventRefused says. Of any other error nothing is told, unless `debug`: then its
+    type, text and traceback.
     """
     if isinstance(error, ArgumentsInvalid):
         return {"error": {"code": "E_ARGUMENTS", "message": str(error), "details": error.details}}
+    if isinstance(error, EventRefused):
+        return {"error": {"code": "E_HANDLER", "message": str(error), "details": error.details}}
     if not debug:
         return {"error": {"code": "E_HANDLER", "message": "the handler failed", "details": []}}
     try:

@@ -162,12 +162,12 @@ class LinkedAdapter(MemoryAdapter):
     # What this node's server asks
 
     def broadcast(self, packet: Packet, encoded: Encoded, target: Target) -> None:
-        if not target.local:
+        if target.spans_nodes:
             self.publish(Kind.BROADCAST, opts=_options(target), packet={"type": packet.type, "data": packet.data})
         super().broadcast(packet, encoded, target)
 
     def broadcast_with_ack(self, packet: Packet, encoded: Encoded, target: Target, acks: Acks) -> None:
-        if not target.local:
+        if target.spans_nodes:
             request, uids = self._request()
             self.asked[request] = Asked(acks, uids)
             acks.when_over(lambda: self._forget(request))
@@ -180,23 +180,23 @@ class LinkedAdapter(MemoryAdapter):
 
     async def fetch_sockets(self, target: Target) -> Sequence[SocketDetails]:
         here = await super().fetch_sockets(target)
-        if target.local:
+        if not target.spans_nodes:
             return here
         found = await self._ask(Kind.FETCH_SOCKETS, target.timeout or TIMEOUT, opts=_options(target))
         return [*here, *[SocketDetails(**{**each, "rooms": frozenset(each["rooms"])}) for each in found]]
 
     def join_sockets(self, target: Target, rooms: tuple[str, ...]) -> None:
-        if not target.local:
+        if target.spans_nodes:
             self.publish(Kind.SOCKETS_JOIN, opts=_options(target), rooms=rooms)
         super().join_sockets(target, rooms)
 
     def leave_sockets(self, target: Target, rooms: tuple[str, ...]) -> None:
-        if not target.local:
+        if target.spans_nodes:
             self.publish(Kind.SOCKETS_LEAVE, opts=_options(target), rooms=rooms)
         super().leave_sockets(target, rooms)
 
     def disconnect_sockets(self, target: Target, close: bool) -> None:
-        if not target.local:
+        if target.spans_nodes:
             self.publish(Kind.DISCONNECT_SOCKETS, opts=_options(target), close=close)
         super().disconnect_sockets(target, close)
 
@@ -280,11 +280,13 @@ class LinkedAdapter(MemoryAdapter):
 def _options(target: Target) -> JSON:
     excluded = target.excluded if target.omit is None else (*target.excluded, target.omit.id)
     flags = {name: True for name, value in (("volatile", target.volatile),) if value}
-    return {"rooms": target.rooms, "except": excluded, "flags": flags}
+    return {"rooms": target.rooms or (), "except": excluded, "flags": flags}
 
 
 def _target(options: Mapping[str, Any]) -> Target:
-    return Target(rooms=tuple(options["rooms"]), excluded=tuple(options["except"]), volatile=options["flags"].get("volatile", False))
+    return Target(
+        rooms=tuple(options["rooms"]) or None, excluded=tuple(options["except"]), volatile=options["flags"].get("volatile", False)
+    )
 
 
 def _fields(details: SocketDetails) -> JSON:

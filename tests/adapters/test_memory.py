@@ -39,7 +39,7 @@ def sockets(adapter: Adapter, rooms: dict[str, Iterable[str]]) -> dict[str, Fake
 
 def reached(adapter: Adapter, *rooms: str, excluded: tuple[str, ...] = (), omit: Member | None = None) -> list[str]:
     """Give the ids that a target names, sorted; one that is named twice stands there twice."""
-    return sorted(member.id for member in adapter.members(Target(rooms=rooms, excluded=excluded, omit=omit)))
+    return sorted(member.id for member in adapter.members(Target(rooms=rooms or None, excluded=excluded, omit=omit)))
 
 
 # Whom a target names
@@ -242,7 +242,7 @@ async def test_what_is_known_of_sockets(adapter: Adapter, three: dict[str, FakeS
 def test_sockets_may_join_the_room_that_names_them_and_leave_it(
     adapter: Adapter, three: dict[str, FakeSocket], rooms: tuple[str, ...]
 ) -> None:
-    target = Target(rooms=rooms, excluded=("C",))
+    target = Target(rooms=rooms or None, excluded=("C",))
     adapter.join_sockets(target, ("ab", "new", "a", "b"))
     assert (reached(adapter, "new"), reached(adapter, "a"), reached(adapter, "b")) == (["A", "B"],) * 3
     adapter.leave_sockets(target, ("new", "ab"))

@@ -31,7 +31,7 @@ class History:
         """Send an event; give its offset."""
         offset = self.adapter.next_offset()
         packet = Packet(EVENT, "/", ["x", text, offset])
-        self.adapter.broadcast(packet, self._codec.encode(packet), Target(rooms=rooms))
+        self.adapter.broadcast(packet, self._codec.encode(packet), Target(rooms=rooms or None))
         return offset
 
     def save(self, rooms: frozenset[str] = frozenset(), since: str | None = None, *, watched: bool = True) -> str:

@@ -16,7 +16,7 @@ import msgspec
 import pydantic
 import pytest
 
-from mizzen import JSON, ArgumentsInvalid, LocalProtocolError, Server, Socket
+from mizzen import JSON, ArgumentsInvalid, EventRefused, LocalProtocolError, Server, Socket
 from mizzen.protocol.packet import RESERVED_EVENTS
 from tests.server.fake_wire import FakeWire, join_fake, multiplexer_of, settle
 from tests.support import WITHIN, open_polling, serve, until
@@ -258,6 +258,36 @@ class TestSeveralHandlers:
             await synced(wire)  # one ack only
             await until(lambda: len(ran) == len(results))
             await until(lambda: multiplexer_of(io).running == 0)
+
+
+class TestRefusing:
+    @pytest.mark.parametrize("plain", [False, True])
+    @pytest.mark.parametrize("debug", [False, True])
+    async def test_what_an_event_refused_says_is_told(self, caplog: pytest.LogCaptureFixture, plain: bool, debug: bool) -> None:
+        io = Server(debug=debug)
+        told: list[str] = []
+
+        def refuse(socket: Socket) -> None:
+            raise EventRefused("sold out", details=[{"left": 0}])
+
+        async def async_refuse(socket: Socket) -> None:
+            refuse(socket)
+
+        io.on("buy", refuse if plain else async_refuse)
+        io.on_error(lambda error, socket, where: told.append(str(error)))
+        async with io, join_fake(io) as (wire, _):
+            assert await wire.ask("buy") == [{"error": {"code": "E_HANDLER", "message": "sold out", "details": [{"left": 0}]}}]
+        assert told == ["sold out"]
+        assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+    async def test_middleware_of_events_may_say_why_too(self, io: Server) -> None:
+        @io.use
+        async def never(socket: Socket, event: str, args: list[object]) -> None:
+            raise EventRefused("slowly")
+
+        async with join_fake(io) as (wire, _):
+            (answer,) = await wire.ask("buy")
+        assert answer["error"]["message"] == "slowly"
 
 
 class TestArguments:

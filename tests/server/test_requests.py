@@ -735,7 +735,7 @@ class TestDisconnecting:
             await until(lambda: len(reasons) == 2)
             assert set(reasons) == {"server namespace disconnect"}
             (left,) = io.sockets.values()
-            left.disconnect_sockets(close=True)
+            io.to(left.id).disconnect_sockets(close=True)
             assert await other.receive() == "41"
             await other.until_closed()
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from mizzen import OptionsError, Server
-from mizzen.transports.files import STATIC
+from mizzen.transports.files import ALIASES, STATIC
 from mizzen.types import Message
 from tests.support import serve
 from tests.transports.exchange import Answer, ask, engine_target, make_scope
@@ -235,3 +235,14 @@ async def test_over_a_real_server_a_browser_gets_304(script: Path) -> None:
         head = await http.head("/socket.io/a.js")
         assert head.headers["content-length"] == first.headers["content-length"]
         assert (await http.get(engine_target())).text.startswith("0{")
+
+
+@pytest.mark.parametrize(("alias", "name"), sorted(ALIASES.items()))
+async def test_pages_find_the_client_under_the_names_of_a_node_server(alias: str, name: str) -> None:
+    async with Server() as io:
+        assert (await get(io, alias)).body == (STATIC / name).read_bytes()
+
+
+async def test_a_file_of_the_users_goes_before_an_alias(script: Path) -> None:
+    async with Server(client_files={"socket.io.js": script}) as io:
+        assert (await get(io, "socket.io.js")).body == SOURCE.encode()

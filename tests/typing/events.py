@@ -46,6 +46,10 @@ async def calls(socket: Socket, operator: Operator, remote: RemoteSocket) -> Non
     assert_type(await socket.call(many, "a", 1, b"b"), tuple[str, int])
     assert_type(await socket.call(nothing), None)
     assert_type(await socket.call("typing", "lobby", timeout=5), JSON)
+    assert_type(await socket.timeout(5).call(typing, "lobby"), int)
+    assert_type(await socket.broadcast.call(typing, "lobby"), list[int])
+    assert_type(await io.timeout(5).call(typing, "lobby"), list[int])
+    assert_type(await operator.call(typing, "lobby"), list[int])
 
     await socket.call(typing, 5)  # pyright: ignore[reportArgumentType, reportCallIssue]
     await operator.call(typing)  # pyright: ignore[reportCallIssue]

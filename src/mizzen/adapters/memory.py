@@ -64,12 +64,13 @@ class MemoryAdapter:
     def members(self, target: Target) -> Collection[Member]:
         """Give the sockets that the target names; not to be kept, not to be changed."""
         members: Collection[Member]
-        if len(target.rooms) == 1:
-            members = self._room(target.rooms[0])
-        elif target.rooms:
-            members = set[Member]().union(*[self._room(room) for room in target.rooms])
-        else:
+        rooms = target.rooms
+        if rooms is None:
             members = self._sockets.values()
+        elif len(rooms) == 1:
+            members = self._room(rooms[0])
+        else:
+            members = set[Member]().union(*[self._room(room) for room in rooms])
         if target.excluded or target.omit is not None:
             excluded = set[Member]().union(*[self._room(room) for room in target.excluded])
             if target.omit is not None:

@@ -33,13 +33,13 @@ class Sent:
         self.offset: str = offset
         self.at: float = at
         self.encoded: Encoded = encoded
-        self.rooms: tuple[str, ...] = target.rooms
+        self.rooms: tuple[str, ...] | None = target.rooms
         self.excluded: tuple[str, ...] = target.excluded if target.omit is None else (*target.excluded, target.omit.id)
         self.size: int = encoded.size + OVERHEAD
 
     def is_for(self, rooms: frozenset[str]) -> bool:
         """Say whether it was for a socket in these rooms, its own id among them."""
-        return (not self.rooms or not rooms.isdisjoint(self.rooms)) and rooms.isdisjoint(self.excluded)
+        return (self.rooms is None or not rooms.isdisjoint(self.rooms)) and rooms.isdisjoint(self.excluded)
 
 
 class RecoveringAdapter(MemoryAdapter):

@@ -15,17 +15,22 @@ def unpack(args: Sequence[JSON]) -> JSON:
     """Give what `call` returns for an ack: None, the one argument, or a tuple of several. Raises RemoteError for an error ack."""
     error = parse_error_ack(args)
     if error is not None:
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # else it and its traceback hold each other, and the socket with them
     return None if not args else args[0] if len(args) == 1 else tuple(args)
 
 
 class Reply:
     """The ack that one `call` to one socket waits for."""
 
-    __slots__ = ("_future",)
+    __slots__ = ("_future", "_gone")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._future: asyncio.Future[Sequence[JSON]] = loop.create_future()
+        # Not an exception in the future: its traceback would hold this, which holds the future.
+        self._gone: tuple[str, Reason] | None = None
 
     def came(self, socket: Member, args: Sequence[JSON]) -> None:
         if not self._future.done():
@@ -33,15 +38,19 @@ class Reply:
 
     def gone(self, socket: Member, reason: Reason) -> None:
         if not self._future.done():
-            self._future.set_exception(ConnectionClosed(f"socket {socket.id} was gone before its ack came: {reason}", reason))
+            self._gone = (f"socket {socket.id} was gone before its ack came: {reason}", reason)
+            self._future.set_result(())
 
     async def wait(self, event: str, timeout: float | None) -> JSON:
         """Give the ack. Raises AckTimeout, ConnectionClosed or RemoteError."""
         try:
             async with asyncio.timeout(timeout):
-                return unpack(await self._future)
+                args = await self._future
         except TimeoutError:
             raise AckTimeout(f"no ack of {event!r} within {timeout} s") from None
+        if self._gone is not None:
+            raise ConnectionClosed(*self._gone)
+        return unpack(args)
 
 
 class Replies:

@@ -4,8 +4,8 @@ socket."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar, cast, overload
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Generic, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 from mizzen.errors import LocalProtocolError
 from mizzen.events import Event, EventName
@@ -13,11 +13,12 @@ from mizzen.protocol.packet import RESERVED_EVENTS
 from mizzen.types import JSON
 
 if TYPE_CHECKING:
-    from mizzen.server.operator import Operator
+    from mizzen.server.operator import Operator, SocketOperator
     from mizzen.server.remote import RemoteSocket
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Made = TypeVar("Made", bound="Operator | SocketOperator", covariant=True)
 Rooms: TypeAlias = str | Iterable[str]
 
 
@@ -39,24 +40,33 @@ def check_event(event: EventName) -> str:
     return event if type(event) is str else str(event)
 
 
-class Emits(ABC):
-    """What server, namespace, socket and operator have in common: each call gives a new operator, which may be kept and used again."""
+def check_unnamed(arguments: Mapping[str, JSON]) -> None:
+    """Raise TypeError for arguments that were given by name."""
+    if arguments:
+        raise TypeError(f"the arguments of an event have no names: {', '.join(arguments)}")
+
+
+class Emits(ABC, Generic[Made]):
+    """What server, namespace, socket and operators have in common: each call gives a new operator, which may be kept and used again."""
 
     __slots__ = ()
 
     @abstractmethod
-    def _operator(self) -> Operator: ...
+    def _operator(self) -> Made: ...
 
-    def _emit(self, event: EventName, args: Sequence[JSON]) -> None:
-        self._operator().transmit(event, args)
+    @abstractmethod
+    def _everybody(self) -> Operator:
+        """Give what `to` and `except_` choose from."""
 
-    async def _call(self, event: EventName, args: Sequence[JSON], timeout: float | None) -> JSON:
-        return await self._operator().ask(event, args, timeout)
+    @abstractmethod
+    def _emit(self, event: EventName, args: Sequence[JSON]) -> None: ...
 
     def to(self, *rooms: Rooms) -> Operator:
-        """Name the sockets in any of `rooms` (names, or lists of names); a socket's id is a room. A socket in several gets the event
-        once."""
-        return self._operator().narrowed(rooms)
+        """Name the sockets in any of `rooms` (names, or lists of names); a socket's id is a room.
+
+        A socket in several gets the event once. Without any room, `to(*[])` or `to([])`, it is nobody.
+        """
+        return self._everybody().narrowed(rooms)
 
     def in_(self, *rooms: Rooms) -> Operator:
         """Do as `to`."""
@@ -64,23 +74,23 @@ class Emits(ABC):
 
     def except_(self, *rooms: Rooms) -> Operator:
         """Leave out the sockets in any of `rooms`."""
-        return self._operator().excluding(rooms)
+        return self._everybody().excluding(rooms)
 
     @property
-    def volatile(self) -> Operator:
+    def volatile(self) -> Made:
         """Drop the event for each socket that could not be sent to now; a `call` waits in vain for the acks of those."""
         return self._operator().changed(volatile=True)
 
     @property
     def local(self) -> Operator:
         """Stay on this node of a cluster; of a socket: everybody there but this one."""
-        return self._operator().changed(local=True)
+        return self._everybody().changed(local=True)
 
-    def compress(self, compress: bool) -> Operator:
+    def compress(self, compress: bool) -> Made:
         """Say whether what is sent may be compressed, where the connection compresses at all; without it, it may."""
         return self._operator().changed(compress=compress)
 
-    def timeout(self, seconds: float) -> Operator:
+    def timeout(self, seconds: float) -> Made:
         """Let `call` wait for at most so many seconds."""
         return self._operator().changed(timeout=seconds)
 
@@ -96,33 +106,39 @@ class Emits(ABC):
         bytes anywhere in `args` travel as binary attachments. Raises TypeError for arguments that cannot be encoded and LocalProtocolError
         for a reserved name.
         """
-        if kwargs:
-            raise TypeError(f"the arguments of an event have no names: {', '.join(kwargs)}")
+        check_unnamed(kwargs)
         self._emit(event, args)
 
     def send(self, *args: JSON) -> None:
         """Emit the event `message`."""
         self._emit("message", args)
 
-    @overload
-    async def call(self, event: Event[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+class Broadcasts(Emits["Operator"]):
+    """What server, namespace and operator have in common: they speak to many sockets."""
+
+    __slots__ = ()
+
+    def _everybody(self) -> Operator:
+        return self._operator()
+
+    def _emit(self, event: EventName, args: Sequence[JSON]) -> None:
+        self._operator().transmit(event, args)
 
     @overload
-    async def call(self, event: str, /, *args: JSON, timeout: float | None = ...) -> JSON: ...
+    async def call(self, event: Event[P, R], /, *args: P.args, **kwargs: P.kwargs) -> list[R]: ...
 
-    async def call(self, event: EventName, /, *args: JSON, timeout: float | None = None, **kwargs: JSON) -> JSON:
-        """Send an event and wait for the acks.
+    @overload
+    async def call(self, event: str, /, *args: JSON, timeout: float | None = ...) -> list[JSON]: ...
 
-        Of one socket (`socket.call`) the ack is given: None, its one argument, or a tuple of several. Of all others the acks of each socket
-        that the event reaches: a list of their first arguments.
+    async def call(self, event: EventName, /, *args: JSON, timeout: float | None = None, **kwargs: JSON) -> list[JSON]:
+        """Send an event and wait for the ack of each socket that it reaches; give a list of their first arguments.
 
         `timeout` in seconds (default: that of `timeout()`, else until every socket has answered or gone). Raises AckTimeout, whose
-        `replies` are the acks that came, and LocalProtocolError when `max_pending_acks` others are awaited already. A call to one socket
-        also raises ConnectionClosed when it goes before it answers, and RemoteError when the client's handler failed.
+        `replies` are the acks that came, and LocalProtocolError when `max_pending_acks` others of a socket are awaited already.
         """
-        if kwargs:
-            raise TypeError(f"the arguments of an event have no names: {', '.join(kwargs)}")
-        return await self._call(event, args, timeout)
+        check_unnamed(kwargs)
+        return await self._operator().ask(event, args, timeout)
 
     async def fetch_sockets(self) -> list[RemoteSocket]:
         """Give the sockets that this names, on all nodes of the cluster."""
@@ -150,3 +166,29 @@ class Emits(ABC):
         it. Sockets of other nodes are not waited for.
         """
         await self._operator().drain()
+
+
+class Converses(Emits["SocketOperator"]):
+    """What a socket and its operator have in common: they speak to one client."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    async def ask(self, event: EventName, args: Sequence[JSON], timeout: float | None) -> JSON:
+        """Do what `call` does."""
+
+    @overload
+    async def call(self, event: Event[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    @overload
+    async def call(self, event: str, /, *args: JSON, timeout: float | None = ...) -> JSON: ...
+
+    async def call(self, event: EventName, /, *args: JSON, timeout: float | None = None, **kwargs: JSON) -> JSON:
+        """Send an event to this client and wait for its ack: None, its one argument, or a tuple of several.
+
+        `timeout` in seconds (default: that of `timeout()`, else until the client answers or goes). Raises AckTimeout, ConnectionClosed when
+        the socket goes before it answers, RemoteError when the client's handler failed, and LocalProtocolError when `max_pending_acks`
+        others are awaited already.
+        """
+        check_unnamed(kwargs)
+        return await self.ask(event, args, timeout)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import threading
 from collections import deque
@@ -32,8 +31,12 @@ class Mail:
             if self._announced:
                 return
             self._announced = True
-        with contextlib.suppress(RuntimeError):  # the loop has been closed
+        try:
             self._loop.call_soon_threadsafe(self._read)
+        except RuntimeError:  # the loop has been closed: nobody reads what would pile up here
+            with self._lock:
+                self._calls.clear()
+                self._announced = False
 
     def _read(self) -> None:
         """Do what has been posted, so much of it in one turn of the loop that nothing else has to wait for long."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, overload
 from mizzen.events import EventName
 from mizzen.listeners import Handler, Listeners
 from mizzen.ports import Target
-from mizzen.server.emits import Emits
+from mizzen.server.emits import Broadcasts
 from mizzen.server.listening import SocketListening
 from mizzen.server.namespace import NODE_TIMEOUT, Namespace, ParentNamespace, RoomHook
 from mizzen.server.namespaces import Accepts, NamespaceHook, Namespaces, PatternAccepts
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mizzen.server.socket import Socket
 
 
-class MainNamespace(Emits, SocketListening):
+class MainNamespace(Broadcasts, SocketListening):
     """What stands before all namespaces: it makes them, and what is said to it is said to the main one, `/`."""
 
     namespaces: Namespaces

@@ -15,7 +15,7 @@ from mizzen.protocol.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVEN
 from mizzen.server.handlers import Runner, failure_of
 from mizzen.server.namespaces import TooManyNamespaces
 from mizzen.server.socket import CONNECTED, GONE, Pass, Socket, Turn
-from mizzen.signatures import Signature, error_ack
+from mizzen.signatures import Signature
 from mizzen.types import JSON, Reason
 
 if TYPE_CHECKING:
@@ -140,7 +140,6 @@ class Multiplexer(Runner):
             found = await self.server.namespaces.find(name, auth)
         except TooManyNamespaces:
             problem = "Too many namespaces are in use"
-            logger.warning("namespace %r was refused: max_child_namespaces of others are in use", name[:100])
         except BaseException as caught:
             self.server.report(failure_of(caught), None, "io.of")
         finally:
@@ -243,6 +242,7 @@ class Multiplexer(Runner):
                 await self.server.invoke(each, socket, (), ())
                 if socket.state is GONE:  # its client went: nothing has begun for it that would have to end
                     socket.forget_rooms()
+                    socket.own = None
                     return
             for handler in handlers:
                 # `auth` is None where the client sent none, so that `auth: Auth | None` need not have a default.
@@ -253,9 +253,7 @@ class Multiplexer(Runner):
             self.server.report(error, socket, "connect")
             self.dismiss(socket, "auth is not valid", {"code": "E_ARGUMENTS", "message": str(error), "details": error.details})
         except BaseException as caught:
-            error = failure_of(caught)
-            self.server.report(error, socket, "connect")
-            self.dismiss(socket, "the connect handler failed", error_ack(error, debug=self.server.options.debug)["error"])
+            self.dismiss(socket, "the connect handler failed", self._failed(caught, socket, "connect")["error"])
         else:
             self._welcome(socket, missed)
         finally:
@@ -281,6 +279,7 @@ class Multiplexer(Runner):
             del self.sockets[socket.namespace.name]
             socket.end(Reason.SERVER_NAMESPACE_DISCONNECT)
             socket.forget_rooms()
+            socket.own = None
             self._refuse(socket.namespace.name, message, data)
 
     def _refuse(self, name: str, message: str, data: JSON) -> None:
@@ -335,7 +334,9 @@ class Multiplexer(Runner):
         self._say_gone(socket, reason, details)
 
     def _say_gone(self, socket: Socket, reason: Reason, details: str | None) -> None:
-        for handler in socket.take("disconnect"):
+        handlers = socket.take("disconnect")
+        socket.own = None  # nothing comes any more, and handlers made in a function that has the socket hold it in turn
+        for handler in handlers:
             self.launch(self._say_farewell(socket, handler, "disconnect", reason, details, counted=True))
 
     async def _say_farewell(

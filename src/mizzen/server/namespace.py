@@ -11,7 +11,7 @@ from mizzen.listeners import Handler, Listeners, Plan
 from mizzen.ports import Adapter, Member, Target
 from mizzen.protocol.encoded import Encoded
 from mizzen.protocol.packet import Packet
-from mizzen.server.emits import Emits
+from mizzen.server.emits import Broadcasts
 from mizzen.server.hooks import Hooks
 from mizzen.server.listening import SocketListening
 from mizzen.server.operator import Operator, ParentOperator
@@ -31,7 +31,7 @@ NODE_TIMEOUT = 5.0
 """Seconds that other nodes have to answer, as in the Node server."""
 
 
-class Namespace(Emits, SocketListening):
+class Namespace(Broadcasts, SocketListening):
     """One namespace, such as "/chat": made by `io.of("/chat")`, or in any module and mounted later.
 
         chat = Namespace("/chat")

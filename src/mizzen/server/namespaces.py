@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from mizzen.errors import LocalProtocolError
 from mizzen.server.hooks import Hooks
@@ -14,6 +15,11 @@ from mizzen.types import JSON
 
 if TYPE_CHECKING:
     from mizzen.server.server import Server
+
+logger: Final = logging.getLogger("mizzen.server")
+
+MAX_NAME = 1_000
+"""Characters of the longest name that a namespace may get which a client asks for: it stays when the client is long gone."""
 
 Accepts: TypeAlias = Callable[[str, JSON], bool | Awaitable[bool]]
 NamespaceHook: TypeAlias = Callable[[Namespace], Awaitable[None] | None]
@@ -34,6 +40,9 @@ class Namespaces(dict[str, Namespace]):
         # Those that came into being before the server runs, on whose tasks the hooks depend.
         self._unannounced: list[Namespace] = []
         self._children = 0
+        # Children that have been empty; some may not be any more.
+        self._idle: dict[Namespace, None] = {}
+        self._told = False  # whether the log says that there are too many
 
     def of(self, name: str, *, ordered: bool = False) -> Namespace:
         """Give the namespace of a name, made at its first mention; one that a pattern accepts is a child of it.
@@ -89,6 +98,8 @@ class Namespaces(dict[str, Namespace]):
 
         Raises TooManyNamespaces, and what a function raises that was given to `io.of`.
         """
+        if len(name) > MAX_NAME:
+            return None
         for parent in list(self.parents):
             accepted = parent.accepts(name, auth)
             if isawaitable(accepted):
@@ -103,16 +114,27 @@ class Namespaces(dict[str, Namespace]):
     def _adopt(self, parent: ParentNamespace, name: str, *, lasting: bool = False) -> Namespace:
         limit = self._server.options.max_child_namespaces
         if self._children >= limit and not lasting:
-            for child in [child for each in self.parents for child in each.children.values() if not child.population]:
-                self._drop(child)
+            self._make_room()
             if self._children >= limit:
+                if not self._told:  # once, however often clients ask
+                    self._told = True
+                    logger.warning("namespace %r cannot be made: max_child_namespaces (%d) others are in use", name[:100], limit)
                 raise TooManyNamespaces(f"namespace {name!r} cannot be made: {limit} others are in use (max_child_namespaces)")
+        self._told = False
         child = self[name] = parent.make_child(name)
         child.lasting = lasting
         child.mount(self._server)
         self._children += not lasting
+        self._idle[child] = None
         self._announce(child)
         return child
+
+    def _make_room(self) -> None:
+        """Drop the children that are empty; it costs no more than their coming and going did."""
+        idle, self._idle = self._idle, {}
+        for child in idle:
+            if not child.population and self.get(child.name) is child:
+                self._drop(child)
 
     def _announce(self, namespace: Namespace) -> None:
         if namespace.name == "/":
@@ -130,16 +152,19 @@ class Namespaces(dict[str, Namespace]):
 
     def left(self, namespace: Namespace) -> None:
         """Take notice that a namespace has no socket any more."""
-        if namespace.parent is None or not self._server.options.cleanup_empty_child_namespaces or namespace.adapter.awaits_clients:
+        if namespace.parent is None or self.get(namespace.name) is not namespace:
             return
-        if self.get(namespace.name) is namespace:
+        if self._server.options.cleanup_empty_child_namespaces and not namespace.adapter.awaits_clients:
             self._drop(namespace)
+        else:
+            self._idle[namespace] = None
 
     def _drop(self, child: Namespace) -> None:
         if child.lasting:
             return
         parent = cast("ParentNamespace", child.parent)
         del self[child.name], parent.children[child.name]
+        self._idle.pop(child, None)
         self._children -= 1
         child.adapter.close()
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self, TypedDict, Unpack, cast
 
 from mizzen.errors import LocalProtocolError
 from mizzen.events import EventName
 from mizzen.ports import Target
 from mizzen.protocol.packet import EVENT, Packet
 from mizzen.server.acks import Replies
-from mizzen.server.emits import Emits, Rooms, check_event, flatten
+from mizzen.server.emits import Broadcasts, Converses, Rooms, check_event, flatten
 from mizzen.server.remote import RemoteSocket
 from mizzen.types import JSON
 
@@ -24,67 +24,46 @@ NO_TEXT = (int, float, list, tuple, dict, bytes, bytearray, memoryview, type(Non
 """What is never sent as a string."""
 
 
-class Operator(Emits):
-    """Whom an event is for and how it goes; immutable. Made by `to`, `except_`, `volatile`, `local`, `compress` and `timeout`.
+class Flags(TypedDict, total=False):
+    """How an event goes; see `Target`."""
 
-    With `only` set it is for that one socket; `to` turns it into a broadcast that leaves this socket out.
-    """
+    volatile: bool
+    local: bool
+    compress: bool
+    timeout: float
 
-    __slots__ = ("_namespace", "_only", "_target")
 
-    def __init__(self, namespace: Namespace, target: Target, only: Socket | None = None) -> None:
+class Operator(Broadcasts):
+    """Whom an event is for and how it goes; immutable. Made by `to`, `except_`, `volatile`, `local`, `compress` and `timeout`."""
+
+    __slots__ = ("_namespace", "_target")
+
+    def __init__(self, namespace: Namespace, target: Target) -> None:
         self._namespace = namespace
         self._target = target
-        self._only = only
 
     def _operator(self) -> Operator:
         return self
 
     def narrowed(self, rooms: Iterable[Rooms]) -> Operator:
         """Give the operator for `to(*rooms)`."""
-        target = self._target
-        return type(self)(self._namespace, replace(target, rooms=target.rooms + flatten(rooms), omit=self._only or target.omit))
+        return type(self)(self._namespace, replace(self._target, rooms=(self._target.rooms or ()) + flatten(rooms)))
 
     def excluding(self, rooms: Iterable[Rooms]) -> Operator:
         """Give the operator for `except_(*rooms)`."""
-        target = self._target
-        return type(self)(self._namespace, replace(target, excluded=target.excluded + flatten(rooms), omit=self._only or target.omit))
+        return type(self)(self._namespace, replace(self._target, excluded=self._target.excluded + flatten(rooms)))
 
-    def broadcast(self) -> Operator:
-        """Give the operator for everybody but the socket that it was made from."""
-        return self.narrowed(())
-
-    def changed(
-        self, *, volatile: bool | None = None, local: bool | None = None, compress: bool | None = None, timeout: float | None = None
-    ) -> Operator:
-        """Give the operator with one flag changed; `local` of one socket is for all others, as in Node."""
-        if local and self._only is not None:
-            return self.broadcast().changed(local=True)
-        target = self._target
-        return type(self)(
-            self._namespace,
-            replace(
-                target,
-                volatile=target.volatile if volatile is None else volatile,
-                local=target.local if local is None else local,
-                compress=target.compress if compress is None else compress,
-                timeout=target.timeout if timeout is None else timeout,
-            ),
-            self._only,
-        )
-
-    def _whole_target(self) -> Target:
-        return self._target if self._only is None else replace(self._target, rooms=(self._only.id,))
+    def changed(self, **flags: Unpack[Flags]) -> Self:
+        """Give the operator with other flags."""
+        return type(self)(self._namespace, replace(self._target, **flags))
 
     def transmit(self, event: EventName, args: Sequence[JSON]) -> None:
         """Do what `emit` does."""
-        namespace, only, target = self._namespace, self._only, self._target
+        namespace, target = self._namespace, self._target
         adapter = namespace.adapter
         data: list[JSON] = [check_event(event), *args]
         if adapter.recovers:
-            # What is kept goes by the adapter, and tells the client how far it has got in its last argument.
-            if only is not None:
-                only, target = None, self._whole_target()
+            # What is kept tells the client how far it has got in its last argument.
             if not target.volatile:
                 data.append(adapter.next_offset())
             elif not isinstance(data[-1], NO_TEXT):
@@ -98,19 +77,12 @@ class Operator(Emits):
         encoded = namespace.server.codec.encode_event(namespace.name, data, None)
         if not target.compress:
             encoded.compress = False
-        if only is None:
-            namespace.server.post(adapter.broadcast, Packet(EVENT, namespace.name, data), encoded, target)
-            return
-        namespace.server.post(only.deliver, encoded, target.volatile)
-        if namespace.watched:
-            namespace.server.post(namespace.notify, only, data)
+        namespace.server.post(adapter.broadcast, Packet(EVENT, namespace.name, data), encoded, target)
 
-    async def ask(self, event: EventName, args: Sequence[JSON], timeout: float | None) -> JSON:
+    async def ask(self, event: EventName, args: Sequence[JSON], timeout: float | None) -> list[JSON]:
         """Do what `call` does."""
         target = self._target
         limit = target.timeout if timeout is None else timeout
-        if self._only is not None:
-            return await self._only.ask(event, args, limit, compress=target.compress, volatile=target.volatile)
         namespace = self._namespace
         data: list[JSON] = [check_event(event), *args]
         loop = namespace.server.running_loop()
@@ -128,20 +100,67 @@ class Operator(Emits):
     async def fetch_sockets(self) -> list[RemoteSocket]:
         namespace = self._namespace
         namespace.server.running_loop()
-        return [RemoteSocket(namespace, details) for details in await namespace.adapter.fetch_sockets(self._whole_target())]
+        return [RemoteSocket(namespace, details) for details in await namespace.adapter.fetch_sockets(self._target)]
 
     def sockets_join(self, *rooms: Rooms) -> None:
-        self._namespace.server.post(self._namespace.adapter.join_sockets, self._whole_target(), flatten(rooms))
+        self._namespace.server.post(self._namespace.adapter.join_sockets, self._target, flatten(rooms))
 
     def sockets_leave(self, *rooms: Rooms) -> None:
-        self._namespace.server.post(self._namespace.adapter.leave_sockets, self._whole_target(), flatten(rooms))
+        self._namespace.server.post(self._namespace.adapter.leave_sockets, self._target, flatten(rooms))
 
     def disconnect_sockets(self, close: bool = False) -> None:
-        self._namespace.server.post(self._namespace.adapter.disconnect_sockets, self._whole_target(), close)
+        self._namespace.server.post(self._namespace.adapter.disconnect_sockets, self._target, close)
 
     async def drain(self) -> None:
-        for member in list(self._namespace.adapter.members(self._whole_target())):
+        for member in list(self._namespace.adapter.members(self._target)):
             await cast("Socket", member).drained()
+
+
+class SocketOperator(Converses):
+    """How an event for one socket goes; immutable. Made by `volatile`, `compress` and `timeout` of a socket.
+
+    `to`, `except_` and `local` turn it into a broadcast that leaves this socket out.
+    """
+
+    __slots__ = ("_socket", "_target")
+
+    def __init__(self, socket: Socket, target: Target) -> None:
+        self._socket = socket
+        self._target = target
+
+    def _operator(self) -> SocketOperator:
+        return self
+
+    def _everybody(self) -> Operator:
+        return Operator(self._socket.namespace, replace(self._target, omit=self._socket))
+
+    def changed(self, **flags: Unpack[Flags]) -> Self:
+        """Give the operator with other flags."""
+        return type(self)(self._socket, replace(self._target, **flags))
+
+    def _emit(self, event: EventName, args: Sequence[JSON]) -> None:
+        self.transmit(event, args)
+
+    def transmit(self, event: EventName, args: Sequence[JSON]) -> None:
+        """Do what `emit` does."""
+        socket, target = self._socket, self._target
+        namespace = socket.namespace
+        if namespace.adapter.recovers:
+            Operator(namespace, replace(target, rooms=(socket.id,))).transmit(event, args)
+            return
+        data: list[JSON] = [check_event(event), *args]
+        encoded = namespace.server.codec.encode_event(namespace.name, data, None)
+        if not target.compress:
+            encoded.compress = False
+        namespace.server.post(socket.deliver, encoded, target.volatile)
+        if namespace.watched:
+            namespace.server.post(namespace.notify, socket, data)
+
+    async def ask(self, event: EventName, args: Sequence[JSON], timeout: float | None) -> JSON:
+        """Do what `call` does."""
+        target = self._target
+        limit = target.timeout if timeout is None else timeout
+        return await self._socket.ask(event, args, limit, compress=target.compress, volatile=target.volatile)
 
 
 class ParentOperator(Operator):
@@ -159,7 +178,7 @@ class ParentOperator(Operator):
         for child in self._children():
             child.transmit(event, args)
 
-    async def ask(self, event: EventName, args: Sequence[JSON], timeout: float | None) -> JSON:
+    async def ask(self, event: EventName, args: Sequence[JSON], timeout: float | None) -> list[JSON]:
         """Do what `call` does."""
         raise LocalProtocolError(f"{self._namespace!r} cannot wait for acks: call one of its namespaces, `socket.namespace` in a handler")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, overload
 
 from mizzen.errors import ConnectionClosed
 from mizzen.events import Event, EventName
@@ -57,7 +57,7 @@ class RemoteSocket:
 
         `timeout` in seconds. Raises AckTimeout, RemoteError for an error ack, and ConnectionClosed when the socket is gone.
         """
-        replies = cast("list[JSON]", await self._namespace.to(self.id).ask(event, args, timeout))
+        replies = await self._namespace.to(self.id).ask(event, args, timeout)
         if not replies:
             raise ConnectionClosed(f"socket {self.id} is gone", Reason.TRANSPORT_CLOSE)
         return unpack(replies[:1])

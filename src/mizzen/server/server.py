@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 from mizzen.adapters.memory import MemoryAdapter
 from mizzen.adapters.recovery import RecoveringAdapter
-from mizzen.errors import ArgumentsInvalid, LocalProtocolError
+from mizzen.errors import ArgumentsInvalid, EventRefused, LocalProtocolError
 from mizzen.options import (
     AllowRequest,
     ConnectionStateRecovery,
@@ -350,7 +350,7 @@ class Server(MainNamespace):
             self.sessions.end_all()
             self.namespaces.close()
             self._phase = Phase.CLOSED
-            self._loop = self._thread = None
+            self._loop = self._thread = self._mail = None
             _running.discard(self)
             self._closed.set()
 
@@ -374,8 +374,9 @@ class Server(MainNamespace):
         if threading.get_ident() == self._thread:
             function(*args)
             return
-        if self._mail is not None:  # else it does not run: there is nobody to send anything to
-            self._mail.post(function, args)
+        mail = self._mail
+        if mail is not None:  # else it does not run: there is nobody to send anything to
+            mail.post(function, args)
 
     # Calling handlers
 
@@ -392,7 +393,7 @@ class Server(MainNamespace):
 
     def report(self, error: Exception, socket: Socket | None, where: str) -> None:
         """Log an error of a handler, with its traceback if it is not the client's, and tell the hooks."""
-        if isinstance(error, ArgumentsInvalid):
+        if isinstance(error, (ArgumentsInvalid, EventRefused)):
             logger.info("%r of %r was refused: %s", where, socket, error)
         else:
             logger.error("%r of %r failed: %r", where, socket, error, exc_info=error)

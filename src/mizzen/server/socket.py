@@ -14,9 +14,9 @@ from mizzen.ports import AckWaiter, SavedSession, SocketDetails, Target, Write
 from mizzen.protocol.encoded import Encoded
 from mizzen.protocol.packet import DISCONNECT, Packet
 from mizzen.server.acks import Reply
-from mizzen.server.emits import Emits, Rooms, check_event, flatten
+from mizzen.server.emits import Converses, Rooms, check_event, flatten
 from mizzen.server.gone import Gone
-from mizzen.server.operator import Operator
+from mizzen.server.operator import Operator, SocketOperator
 from mizzen.signatures import Signature
 from mizzen.types import JSON, Handshake, Reason
 
@@ -74,7 +74,7 @@ class OwnListeners(Listeners):
         return signature
 
 
-class Socket(Emits, Listening):
+class Socket(Converses, Listening):
     """One client in one namespace.
 
     `id` is public: it names the socket, and a room with only this socket in it. `data` and `headers` are yours: `data` for anything,
@@ -224,13 +224,16 @@ class Socket(Emits, Listening):
 
     # Sending
 
-    def _operator(self) -> Operator:
-        return Operator(self.namespace, Target(), self)
+    def _operator(self) -> SocketOperator:
+        return SocketOperator(self, Target())
+
+    def _everybody(self) -> Operator:
+        return self.broadcast
 
     @property
     def broadcast(self) -> Operator:
         """Everybody in the namespace but this socket."""
-        return self._operator().broadcast()
+        return Operator(self.namespace, Target(omit=self))
 
     def _emit(self, event: EventName, args: Sequence[JSON]) -> None:
         namespace = self.namespace
@@ -239,9 +242,6 @@ class Socket(Emits, Listening):
             return
         encoded = namespace.server.codec.encode_event(namespace.name, (check_event(event), *args), None)
         namespace.server.post(self.deliver, encoded)
-
-    async def _call(self, event: EventName, args: Sequence[JSON], timeout: float | None) -> JSON:
-        return await self.ask(event, args, timeout)
 
     async def ask(
         self, event: EventName, args: Sequence[JSON], timeout: float | None, *, compress: bool = True, volatile: bool = False

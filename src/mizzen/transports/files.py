@@ -21,6 +21,9 @@ Headers = list[tuple[bytes, bytes]]
 STATIC: Final = Path(__file__).resolve().parent.parent / "static"
 """Where the package keeps the built client."""
 
+ALIASES: Final = {"socket.io.js": "mizzen.js", "socket.io.min.js": "mizzen.js", "socket.io.esm.min.js": "mizzen.mjs"}
+"""Under which names of a Node server pages find the client, too: it has the same interface."""
+
 WORTH_COMPRESSING: Final = 1024
 CACHE_CONTROL: Final = b"public, max-age=0"
 SCRIPT = "text/javascript; charset=utf-8"  # RFC 9239
@@ -82,7 +85,8 @@ class Files:
 
     def __init__(self, *, bundled: bool, named: Mapping[str, str | PathLike[str]]) -> None:
         self._files: dict[str, File] = {path.name: File(path) for path in (_bundle() if bundled else ())}
-        self._files.update({name: File(path) for name, path in named.items()})
+        self._files |= {alias: self._files[name] for alias, name in ALIASES.items() if name in self._files}
+        self._files |= {name: File(path) for name, path in named.items()}
 
     def get(self, name: str) -> File | None:
         """Give the file of exactly this name."""

@@ -103,7 +103,11 @@ class Gate:
         if allowed == "*":
             return True
         if callable(allowed):
-            return allowed(origin) is True
+            try:
+                return allowed(origin) is True
+            except Exception:
+                logger.exception("cors_origins failed; the origin %s was refused", _printable(origin))
+                return False
         return origin.lower() in allowed
 
     def cors_headers(self, handshake: Handshake) -> Headers:
