@@ -3,7 +3,8 @@
 #   make setup      .venv and the npm packages of the tests
 #   make demo       run the demo (PORT=8000)
 #   make test       run the tests (ARGS="-k name")
-#   make check      ruff, pyright, architecture and exports
+#   make check      ruff, pyright, the types of the browser client, architecture and exports
+#   make js         build the browser client from js/ into src/mizzen/static/
 #   make bench      measure servers beside their peers (ARGS="--quick"; needs Linux and a C compiler)
 #   make test-313   run the tests that need no other language on Python 3.13
 #   make format     format the code and sort the imports
@@ -18,30 +19,35 @@ PY313  := .venv313/bin/python
 SETUP  := python=$$(sh tools/find-python) && "$$python" tools/setup.py
 NODE   := $(PY) tools/node.py run
 
-.PHONY: help setup demo test check format bench test-313 pins clean
+.PHONY: help setup demo test check js format bench test-313 pins clean
 .NOTPARALLEL:
 
 help:
 	@sed -n 's/^#   //p' Makefile
 
 setup:
-	@$(SETUP) tests/interop tools examples/board
+	@$(SETUP) tests/interop tools js examples/browser
 
 demo:
-	@$(SETUP) examples/board
+	@$(SETUP)
 	@exec $(PY) -m mizzen run examples.board.app:io --port $(PORT)
 
 test:
-	@$(SETUP) tests/interop examples/board
+	@$(SETUP) tests/interop tools js examples/browser
 	$(PY) -m pytest $(ARGS)
 
 check:
-	@$(SETUP) tools
+	@$(SETUP) tools js
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(NODE) tools/node_modules/pyright/index.js --pythonpath $(PY)
 	PATH="$(CURDIR)/.venv/bin:$$PATH" $(NODE) tools/node_modules/pyright/index.js --verifytypes mizzen --ignoreexternal
+	$(NODE) js/node_modules/typescript/bin/tsc --project js --noEmit
 	$(PY) -m pytest tests/test_architecture.py tests/test_exports.py
+
+js:
+	@$(SETUP) js
+	$(NODE) js/build.mjs
 
 format:
 	@$(SETUP)
@@ -58,13 +64,13 @@ bench:
 test-313:
 	@python=$$(sh tools/find-python 3.13) || { if [ -n "$$CI" ]; then exit 1; fi; echo "test-313: nothing done"; exit 0; }; \
 	"$$python" tools/setup.py --venv .venv313 && \
-	echo "$(PY313) -m pytest --ignore=tests/browser --ignore=tests/interop $(ARGS)" && \
-	$(PY313) -m pytest --ignore=tests/browser --ignore=tests/interop $(ARGS)
+	echo "$(PY313) -m pytest --ignore=tests/browser --ignore=tests/interop --ignore=tests/js --ignore=tests/typing $(ARGS)" && \
+	$(PY313) -m pytest --ignore=tests/browser --ignore=tests/interop --ignore=tests/js --ignore=tests/typing $(ARGS)
 
 pins:
 	@$(SETUP)
 	$(PY) tools/pins.py
 
 clean:
-	rm -rf .venv .venv313 .cache .pytest_cache .ruff_cache .hypothesis tools/node_modules tests/interop/node_modules examples/board/node_modules \
-		benchmarks/node_modules benchmarks/results
+	rm -rf .venv .venv313 .cache .pytest_cache .ruff_cache .hypothesis tools/node_modules tests/interop/node_modules examples/browser/node_modules \
+		js/node_modules js/dist benchmarks/node_modules benchmarks/results

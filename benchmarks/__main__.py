@@ -23,6 +23,7 @@ from benchmarks.measure import Bench, Outcome, Pace, lanes_of
 from benchmarks.peers import PEERS, Peer, reason_against
 from benchmarks.plot import make_plot
 from benchmarks.rows import ROWS, Row, quick_form
+from benchmarks.sizes import size_line
 from benchmarks.table import command, disturbance, failures, heading, lines_of, make_markdown, make_table, versions, write_json
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -99,7 +100,7 @@ def run(rows: Sequence[Row], wanted: Sequence[Peer], pace: Pace, output: Path) -
     if not peers:
         raise MachineError("No server is left to measure.")
     outcomes = measure_all(rows, peers, machine, pace, messages)
-    lines = [line for outcome in outcomes for line in lines_of(outcome)]
+    lines = [*(line for outcome in outcomes for line in lines_of(outcome)), size_line(peers)]
     about = f"{disturbance(outcomes)} `{command()}`; " + ", ".join(f"{name} {value}" for name, value in versions().items())
     markdown = f"{heading(peers)}.\n\n{make_markdown(lines, peers)}\n\n{about}\n"
     output.mkdir(parents=True, exist_ok=True)

@@ -23,10 +23,6 @@ from mizzen.fastapi import CurrentSocket
 from .store import Author, Change, Message, NewMessage, NewRoom, Room, Store
 
 HERE = Path(__file__).parent
-LIBRARIES = {
-    "sails.io.js": HERE / "node_modules/sails.io.js-dist/sails.io.js",
-    "socket.io.esm.min.js": HERE / "node_modules/socket.io-client/dist/socket.io.esm.min.js",
-}
 
 store = Store(os.environ.get("BOARD_DB") or str(HERE / "var/board.sqlite3"))
 watchers: Counter[str] = Counter()  # room → how many sockets watch it
@@ -164,15 +160,6 @@ async def need(room: str) -> None:
 async def page() -> FileResponse:
     """The page with the two sides."""
     return FileResponse(HERE / "static/index.html")
-
-
-@api.get("/npm/{name}", include_in_schema=False)
-async def library(name: str) -> FileResponse:
-    """The two client libraries, as npm has them."""
-    path = LIBRARIES.get(name)
-    if path is None or not path.is_file():
-        raise HTTPException(404, f"No file {name}. Run `npm ci` in examples/board, or `make demo`, which does.")
-    return FileResponse(path, media_type="text/javascript")
 
 
 api.mount("/static", StaticFiles(directory=HERE / "static"))

@@ -1,5 +1,5 @@
 // Every case of sails.io.js in a browser, as JSON lines {case, ok, detail}.
-// Usage: node sails.mjs LAX_PORT NONE_PORT
+// Usage: node sails.mjs LAX_PORT NONE_PORT [mizzen]: with that, the pages have our own client in the place of sails.io.js.
 //
 // Two sites of tests/browser/sails_site.py, whose session cookies are SameSite=Lax and SameSite=None. Both serve the page. As page and site they are
 // same-origin, of another port (localhost to localhost) or foreign (127.0.0.1 to localhost); neither allows pages of elsewhere.localhost.
@@ -9,7 +9,8 @@ import assert from "node:assert/strict";
 
 import { launch } from "./browser.mjs";
 
-const [laxPort, nonePort] = process.argv.slice(2);
+const [laxPort, nonePort, client] = process.argv.slice(2);
+const ours = client === "mizzen"; // it asks for the cookie by fetch(), which runs nothing of the other origin, and polls by fetch()
 const TIMEOUT = 10_000;
 
 const site = `http://localhost:${laxPort}`;
@@ -56,6 +57,7 @@ class Pages {
   errors = [];
   lines = []; // of the consoles
   scripts = []; // [URL, status] of what was loaded as a script
+  fetches = []; // and by fetch()
   requests = []; // [URL, kind]
   sockets = []; // URLs of WebSockets
   meant = /^$/; // the errors that this case causes
@@ -74,7 +76,10 @@ class Pages {
       if (message.type() === "error") this.fails(`error in the console: ${message.text()}`);
     });
     page.on("request", (request) => this.requests.push([request.url(), request.resourceType()]));
-    page.on("response", (response) => response.request().resourceType() === "script" && this.scripts.push([response.url(), response.status()]));
+    page.on("response", (response) => {
+      const kind = response.request().resourceType();
+      if (kind === "script" || kind === "fetch") this[kind === "script" ? "scripts" : "fetches"].push([response.url(), response.status()]);
+    });
     page.on("websocket", (socket) => this.sockets.push(socket.url()));
     await page.addInitScript(helpers);
     await page.addInitScript(`window.configure = () => (${configure})(${JSON.stringify(given)})`);
@@ -94,7 +99,8 @@ class Pages {
   }
 
   cookieScripts() {
-    return this.scripts.filter(([url]) => new URL(url).pathname !== "/sails.io.js");
+    const asked = ours ? this.fetches : this.scripts;
+    return asked.filter(([url]) => !/^\/(sails\.io\.js|socket\.io\/|login)$/.test(new URL(url).pathname));
   }
 }
 
@@ -132,7 +138,7 @@ const scriptTag = {
     const { handshake, headers } = await mirror(page);
     assert.equal(handshake.__sails_io_sdk_version, "1.2.1");
     assert.equal(handshake.__sails_io_sdk_platform, "browser");
-    assert.deepEqual([handshake.EIO, handshake.transport], ["3", "websocket"]);
+    assert.deepEqual([handshake.EIO, handshake.transport], [ours ? "4" : "3", "websocket"]);
     assert.equal(headers.origin, site);
     assert.deepEqual(pages.cookieScripts(), []);
     assert.ok(!pages.requests.some(([, kind]) => kind === "xhr"));
@@ -702,15 +708,24 @@ const origins = {
   },
 
   async refused_page_gets_no_script(pages) {
-    pages.meant = /status of 404|ERR_BLOCKED_BY_ORB/;
+    pages.meant = ours ? /status of 404|ERR_BLOCKED_BY_ORB|WebSocket connection to '.*' failed/ : /status of 404|ERR_BLOCKED_BY_ORB/;
     const page = await pages.open({
       ...withUrl(refused, site),
-      configure: () => document.addEventListener("error", ({ target }) => (window.failed = target.src), true),
+      configure: (settings) => {
+        Object.assign(io.sails, settings);
+        io.socket.on("connect_error", () => (window.failed = "connect_error"));
+        document.addEventListener("error", ({ target }) => (window.failed = target.src), true);
+      },
     });
     await page.waitForFunction(() => window.failed);
-    assert.equal(await page.evaluate(() => window.failed), `${site}/__getcookie`);
     assert.equal(await page.evaluate(() => io.socket.isConnected()), false);
-    assert.deepEqual(pages.sockets, []);
+    if (ours) {
+      assert.deepEqual(pages.cookieScripts(), [[`${site}/__getcookie`, 404]]);
+      assert.equal(await page.evaluate(() => window.failed), "connect_error"); // it tries, and the page hears of it
+    } else {
+      assert.equal(await page.evaluate(() => window.failed), `${site}/__getcookie`);
+      assert.deepEqual(pages.sockets, []);
+    }
   },
 
   async refused_page_cannot_connect(pages) {
@@ -728,7 +743,179 @@ const origins = {
   },
 };
 
-const cases = { ...scriptTag, ...settings, ...requests, ...events, ...connections, ...sessions, ...origins };
+// What sails.io.js has not, or does otherwise.
+const additions = {
+  async made_on_first_use(pages) {
+    const page = await pages.open();
+    const idle = () => page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 50)));
+    await idle();
+    await page.evaluate(() => [typeof io.socket, String(Object.prototype.toString.call(io.socket)), io.sails.url]);
+    await idle();
+    assert.deepEqual([pages.sockets, pages.fetches], [[], []]);
+    const seen = await page.evaluate(async () => {
+      const soon = io.socket.mightBeAboutToAutoConnect();
+      io.socket.query = "early=enough"; // still in the turn of the first use
+      const before = io.socket._raw;
+      await ready(io.socket);
+      return [soon, before, io.socket === io.socket.on("x", () => {})];
+    });
+    assert.deepEqual(seen, [true, undefined, true]);
+    assert.equal((await mirror(page)).handshake.early, "enough");
+    assert.equal(pages.sockets.length, 1);
+  },
+
+  async promises(pages) {
+    const page = await pages.open();
+    const seen = await page.evaluate(async () => {
+      const early = io.socket.get("/mirror", { a: 1 }); // waits for the connection
+      const { body, statusCode, headers, ok } = await early;
+      const missing = await io.socket.get("/no/such/route");
+      const posted = await io.socket.post("/notes", { text: "promised" });
+      const read = await io.socket.request({ url: "/mirror" });
+      const lost = io.socket.get("/never");
+      io.socket.patch("/never"); // nobody looks at this one
+      await io.socket.get("/mirror");
+      io.socket.disconnect();
+      const error = await lost.catch((reason) => reason.message);
+      const first = [body.query, statusCode, headers["content-type"], ok];
+      return [first, [missing.statusCode, missing.ok, !!missing.error], posted.statusCode, read.body.method, error];
+    });
+    assert.deepEqual(seen, [
+      [{ a: "1" }, 200, "application/json", true],
+      [404, false, true],
+      201,
+      "GET",
+      "The socket disconnected before the request completed.",
+    ]);
+  },
+
+  async timeout_and_signal(pages) {
+    const page = await pages.connected();
+    const seen = await page.evaluate(async () => {
+      const told = [];
+      const told_of = (body, jwr) => told.push([body.name, body.message, jwr.statusCode, jwr.error === body]);
+      const late = await io.socket.get("/never", null, { timeout: 30 }, told_of).catch((error) => error.message);
+      const controller = new AbortController();
+      const given = io.socket.request({ url: "/never", signal: controller.signal }, told_of).catch((error) => error.name);
+      controller.abort();
+      const before = await io.socket.request({ url: "/never", signal: controller.signal }, told_of).catch((error) => error.name);
+      const inTime = await io.socket.get("/mirror", {}, { timeout: 5000, signal: new AbortController().signal });
+      io.socket.disconnect();
+      const offline = await io.socket.get("/mirror", {}, { timeout: 30 }).catch((error) => error.message);
+      return [late, await given, before, inTime.statusCode, offline, told];
+    });
+    const late = "The socket request got no answer within 30 ms.";
+    assert.deepEqual(seen.slice(0, 5), [late, "AbortError", "AbortError", 200, late]);
+    assert.deepEqual(seen[5][0], ["Error", late, 0, true]);
+    assert.deepEqual(seen[5].slice(1).map(([name, , status]) => [name, status]), [["AbortError", 0], ["AbortError", 0]]);
+  },
+
+  async headers_as_functions(pages) {
+    const page = await pages.connected();
+    const seen = await page.evaluate(async () => {
+      let token = 0;
+      io.socket.headers = () => ({ authorization: `Bearer ${++token}`, "x-socket": "1" });
+      const own = { "x-own": () => "own", "x-socket": undefined };
+      const answers = [await io.socket.get("/mirror"), await io.socket.get("/mirror", {}, { headers: own })];
+      io.socket.disconnect();
+      const waiting = io.socket.get("/mirror"); // asked for when it is sent
+      token = 10;
+      io.socket.reconnect();
+      answers.push(await waiting);
+      return [Object.keys(own), ...answers.map(({ body: { headers } }) => [headers.authorization, headers["x-socket"], headers["x-own"]])];
+    });
+    const [first, second, third] = [["Bearer 1", "1", undefined], ["Bearer 2", undefined, "own"], ["Bearer 11", "1", undefined]];
+    assert.deepEqual(seen, [["x-own", "x-socket"], first, second, third]);
+  },
+
+  async fetch(pages) {
+    pages.meant = /status of 404/;
+    const page = await pages.connected();
+    const [http, socket] = await page.evaluate(async () => {
+      const use = async (fetch) => {
+        const headers = { "Content-Type": "application/json", "X-Own": "1" };
+        const json = { method: "POST", body: JSON.stringify({ a: ["é", null] }), headers };
+        const mirrored = await (await fetch("/mirror?b=1", json)).json();
+        const created = await fetch("/notes", { ...json, body: '{"text":"fetched"}' });
+        const form = await (await fetch("/bytes", { method: "POST", body: new URLSearchParams({ word: "a b" }) })).json();
+        const image = new Blob([new Uint8Array([1, 2, 255])], { type: "image/png" });
+        const bytes = await (await fetch("/bytes", { method: "POST", body: image })).json();
+        const multipart = new FormData();
+        multipart.append("name", "value");
+        const parts = await (await fetch("/bytes", { method: "POST", body: multipart })).json();
+        const binary = await fetch("/bytes");
+        const text = await fetch("/text");
+        const nothing = await fetch("/nothing");
+        const missing = await fetch(new URL("/no/such/route", location));
+        const moved = await fetch(new Request("/elsewhere"));
+        const kept = await fetch("/elsewhere", { redirect: "manual" });
+        const aborted = await fetch("/never", { signal: AbortSignal.timeout(30) }).catch(({ name }) => name);
+        return {
+          mirrored: [mirrored.method, mirrored.query, mirrored.body, mirrored.headers["x-own"]],
+          created: [created.status, created.headers.get("X-Note"), (await created.json()).text],
+          form: [form.type, form.bytes],
+          bytes,
+          parts: [parts.type.split(";")[0], parts.bytes.length > 50],
+          binary: [...new Uint8Array(await binary.arrayBuffer())],
+          text: [text.ok, await text.text()],
+          nothing: [nothing.status, await nothing.text()],
+          missing: [missing.status, missing.ok, await missing.json()],
+          moved: [moved.status, (await moved.json()).method],
+          kept: kept.type === "opaqueredirect" ? 302 : kept.status,
+          aborted,
+        };
+      };
+      const [http, socket] = await Promise.all([use(fetch), use((...args) => io.socket.fetch(...args))]);
+      const elsewhere = await io.socket.fetch("http://elsewhere.example/").catch((error) => error.constructor === TypeError);
+      const lost = io.socket.fetch("/never").catch((error) => error.constructor === TypeError);
+      await io.socket.fetch("/text");
+      io.socket.disconnect();
+      return [http, { ...socket, elsewhere, lost: await lost }];
+    });
+    assert.deepEqual(socket, { ...http, elsewhere: true, lost: true });
+    assert.deepEqual([http.missing[0], http.created[0], http.aborted], [404, 201, "TimeoutError"]);
+  },
+
+  async what_is_removed_stays_removed(pages) {
+    const page = await pages.connected({ configure: () => io.socket.on("note", () => (window.heard = true)) });
+    const heard = await page.evaluate(async () => {
+      io.socket.removeAllListeners();
+      io.socket.disconnect().reconnect();
+      await io.socket.get("/notes");
+      await io.socket.post("/notes", { text: "unheard" });
+      return window.heard;
+    });
+    assert.equal(heard, undefined);
+  },
+
+  async query_of_the_url(pages) {
+    const page = await pages.open({ attributes: { "data-autoConnect": "false" } });
+    const answer = await page.evaluate(async (url) => send(io.sails.connect(`${url}/?room=a%20b`, { query: { token: "t" } }), "get", "/mirror"), site);
+    const { handshake } = answer.body;
+    assert.deepEqual([handshake.room, handshake.token, handshake.__sails_io_sdk_version], ["a b", "t", "1.2.1"]);
+  },
+
+  async plain_events_of_io_socket(pages) {
+    const page = await pages.open();
+    const seen = await page.evaluate(async () => {
+      const early = new Promise((resolve) => io.socket.emit("plain", 1, (...args) => resolve(args)));
+      return [await early, await new Promise((resolve) => io.socket.emit("plain", (...args) => resolve(args)))];
+    });
+    assert.deepEqual(seen, [["plain", 1], ["plain"]]);
+  },
+
+  async io_socket_of_ones_own(pages) {
+    const page = await pages.open({ attributes: { "data-autoConnect": "false" } });
+    await page.waitForFunction(() => io.socket === undefined);
+    const seen = await page.evaluate(async () => {
+      io.socket = io.sails.connect();
+      return [(await io.socket.get("/mirror")).statusCode, io.socket.isConnected()];
+    });
+    assert.deepEqual(seen, [200, true]);
+  },
+};
+
+const cases = { ...scriptTag, ...settings, ...requests, ...events, ...connections, ...sessions, ...origins, ...(ours && additions) };
 
 async function outcome(browser, name) {
   let timer;

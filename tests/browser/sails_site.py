@@ -26,7 +26,7 @@ from tests.interop.sails_routes import answers
 
 HERE = Path(__file__).resolve().parent
 PAGE = (HERE / "sails_page/index.html").read_text()
-CLIENT = HERE.parent.parent / "examples/board/node_modules/sails.io.js-dist/sails.io.js"
+CLIENT = os.environ["SITE_CLIENT"]
 ALLOWED = os.environ["SITE_ALLOWS"].split()
 SAME_SITE = cast("Literal['lax', 'none']", os.environ["SITE_COOKIES"])
 

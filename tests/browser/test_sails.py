@@ -1,6 +1,6 @@
-"""The browser's sails.io.js 1.2.1, as npm gives it, in Chromium: same origin and cross-origin, against a FastAPI app wrapped by Mizzen.
+"""The browser's sails.io.js 1.2.1, as npm gives it, and our own client in its place, in Chromium: same origin and cross-origin.
 
-Each case is a function of sails.mjs.
+Each case is a function of sails.mjs, against a FastAPI app wrapped by Mizzen.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.interop.processes import ROOT, Outcome, Script, ServerProcess, mizzen_server
+from tests.interop.processes import PACKAGES, ROOT, Outcome, Script, ServerProcess, mizzen_server
 
-CLIENT = ROOT / "examples/board/node_modules/sails.io.js-dist"
+CLIENTS = {
+    "sails.io.js": PACKAGES / "sails.io.js-dist/sails.io.js",
+    "mizzen": ROOT / "src/mizzen/static/mizzen.js",
+}
 
 CASES = (
     "connects_by_itself",
@@ -74,6 +77,18 @@ CASES = (
     "refused_page_cannot_connect_by_polling",
 )
 
+ADDITIONS = (
+    "made_on_first_use",
+    "promises",
+    "timeout_and_signal",
+    "headers_as_functions",
+    "fetch",
+    "what_is_removed_stays_removed",
+    "query_of_the_url",
+    "plain_events_of_io_socket",
+    "io_socket_of_ones_own",
+)
+
 
 @dataclass(frozen=True)
 class Sites:
@@ -83,16 +98,22 @@ class Sites:
     none: ServerProcess
 
 
+@pytest.fixture(scope="module", params=CLIENTS)
+def client(request: pytest.FixtureRequest) -> str:
+    """Give the name of the client that the pages have."""
+    if not CLIENTS[request.param].is_file():
+        raise RuntimeError(f"{CLIENTS[request.param]} is missing; run: make setup")
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
+def sites(client: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
     """Give both sites, running."""
-    if not CLIENT.is_dir():
-        raise RuntimeError(f"{CLIENT} is missing; run: make setup")
     folder = tmp_path_factory.mktemp("sites")
     lax, none = (mizzen_server("tests.browser.sails_site:io", folder / f"{name}.log") for name in ("lax", "none"))
     for server, other, cookies in ((lax, none, "lax"), (none, lax, "none")):
         allowed = f"http://localhost:{other.port} http://127.0.0.1:{other.port}"
-        server.environment |= {"SITE_ALLOWS": allowed, "SITE_COOKIES": cookies}
+        server.environment |= {"SITE_ALLOWS": allowed, "SITE_COOKIES": cookies, "SITE_CLIENT": str(CLIENTS[client])}
     try:
         lax.start()
         none.start()
@@ -103,9 +124,10 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
 
 
 @pytest.fixture(scope="module")
-def outcomes(sites: Sites) -> Mapping[str, Outcome]:
-    """Give what sails.mjs says of every case; it runs once."""
-    return Script("../browser/sails.mjs", str(sites.lax.port), str(sites.none.port)).outcomes(within=150)
+def outcomes(client: str, sites: Sites) -> Mapping[str, Outcome]:
+    """Give what sails.mjs says of every case; it runs once for each client."""
+    ours = ["mizzen"] if client == "mizzen" else []
+    return Script("../browser/sails.mjs", str(sites.lax.port), str(sites.none.port), *ours).outcomes(within=150)
 
 
 @pytest.mark.timeout(180)  # the first one waits for them all
@@ -116,17 +138,28 @@ def test_page(outcomes: Mapping[str, Outcome], case: str) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_no_case_is_left_out(outcomes: Mapping[str, Outcome]) -> None:
-    assert set(outcomes) - {""} == set(CASES)
+@pytest.mark.parametrize("client", ["mizzen"], indirect=True)
+@pytest.mark.parametrize("case", ADDITIONS)
+def test_what_our_client_adds(outcomes: Mapping[str, Outcome], case: str) -> None:
+    assert case in outcomes, f"sails.mjs never came to this case: {outcomes[''].detail}"
+    assert outcomes[case].ok, outcomes[case].detail
 
 
 @pytest.mark.timeout(180)
-def test_only_the_failing_route_and_the_refused_page_are_in_the_log(outcomes: Mapping[str, Outcome], sites: Sites) -> None:
+def test_no_case_is_left_out(client: str, outcomes: Mapping[str, Outcome]) -> None:
+    additions = ADDITIONS if client == "mizzen" else ()
+    assert set(outcomes) - {""} == {*CASES, *additions}
+
+
+@pytest.mark.timeout(180)
+def test_only_the_failing_route_and_the_refused_page_are_in_the_log(client: str, outcomes: Mapping[str, Outcome], sites: Sites) -> None:
     for server, other in ((sites.lax, sites.none), (sites.none, sites.lax)):
         assert server.is_running
         refusals = [line for line in server.output.splitlines() if "refused a request of origin" in line]
-        assert len(refusals) == 1, server.output
-        assert f"http://elsewhere.localhost:{other.port} " in refusals[0]
+        # sails.io.js does not try to connect where it got no script
+        tried_without = client == "mizzen" and server is sites.lax
+        assert len(refusals) == 1 + tried_without, server.output
+        assert all(f"http://elsewhere.localhost:{other.port} " in refusal for refusal in refusals)
     assert sites.lax.output.count("Traceback") == 1, sites.lax.output
     assert "RuntimeError: the secret of the stack" in sites.lax.output
     assert "Traceback" not in sites.none.output

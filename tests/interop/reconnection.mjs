@@ -1,5 +1,6 @@
 // All client versions over all ways to connect, across one restart of the server, as JSON lines {case, ok, detail}.
-// Usage: node reconnection.mjs URL [mizzen], with that our own client only; prints {"ready": true} when the server is to be ended and started again on the same port.
+// Usage: node reconnection.mjs URL [mizzen], with that our own client only.
+// Prints {"ready": true} when the server is to be ended and started again on the same port.
 
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";

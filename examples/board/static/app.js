@@ -57,10 +57,10 @@ async function openRoom(pane) {
   location.hash = body.name
 }
 
-function start(io4, sails) {
-  const http = new HttpLink(io4())
+function start() {
+  const http = new HttpLink(io())
   const left = new Pane(http, { key: 'http', author: 'Ada', announce })
-  const right = new Pane(new SocketLink(sails), { key: 'socket', author: 'Grace', announce })
+  const right = new Pane(new SocketLink(io.socket), { key: 'socket', author: 'Grace', announce })
   const panes = [left, right]
   document.querySelector('#panes').append(...panes.map((pane) => pane.root))
   http.on('connect', () => loadRooms(left))
@@ -73,13 +73,4 @@ function start(io4, sails) {
   showRoom(panes)
 }
 
-try {
-  const { io: io4 } = await import('/npm/socket.io.esm.min.js')
-  start(io4, window.io.socket)
-} catch (error) {
-  console.error(error)
-  const notice = document.createElement('p')
-  notice.className = 'problem'
-  notice.textContent = 'The client libraries did not load. Run `npm ci` in examples/board (`make demo` does), then reload.'
-  document.querySelector('#panes').append(notice)
-}
+start()

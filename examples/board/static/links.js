@@ -1,7 +1,7 @@
 // The two ways to the server. Both have the same face:
 //   request(method, path, body) → {status, body, ms}    on(event, fn)    emit(event, ...args)    watch(room)    connected
 
-/** HTTP for every request; a connection of socket.io-client 4 only listens. */
+/** HTTP for every request; a Socket.IO connection only listens. */
 export class HttpLink {
   constructor(socket) {
     this.socket = socket
@@ -47,7 +47,7 @@ export class HttpLink {
   }
 }
 
-/** sails.io.js for everything: a GET of a room's messages joins the room. */
+/** The socket for everything: a GET of a room's messages joins the room. */
 export class SocketLink {
   constructor(socket) {
     this.socket = socket
@@ -63,15 +63,16 @@ export class SocketLink {
     return `io.socket.post("/rooms/${room}/messages", { author, text })`
   }
 
-  request(method, path, body) {
-    // sails.io.js keeps requests made offline and sends them later; here a request fails at once, as fetch does
-    if (!this.connected) return Promise.resolve({ status: 0, body: undefined, ms: 0 })
+  async request(method, path, body) {
+    // a request made offline waits for the connection; here it fails at once, as fetch does
+    if (!this.connected) return { status: 0, body: undefined, ms: 0 }
     const start = performance.now()
-    return new Promise((resolve) => {
-      this.socket.request({ method: method.toLowerCase(), url: path, data: body }, (_, jwr) => {
-        resolve({ status: jwr.statusCode, body: jwr.body, ms: performance.now() - start })
-      })
-    })
+    try {
+      const { statusCode, body: answer } = await this.socket.request({ method, url: path, data: body })
+      return { status: statusCode, body: answer, ms: performance.now() - start }
+    } catch {
+      return { status: 0, body: undefined, ms: performance.now() - start } // the connection was lost meanwhile
+    }
   }
 
   on(event, fn) {
@@ -79,7 +80,7 @@ export class SocketLink {
   }
 
   emit(event, ...args) {
-    this.socket._raw.emit(event, ...args) // sails.io.js has no emit: this is the socket of socket.io-client under it
+    this.socket.emit(event, ...args)
   }
 }
 
