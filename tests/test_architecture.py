@@ -1,6 +1,6 @@
 """Who may import whom.
 
-    errors · types · options · annotations · signatures · events · tasks
+    errors · types · options · annotations · signatures · events · tasks · hooks · mailbox · handling
       ◄─ protocol ◄─ listeners · ports ◄─┬─ server     ◄─ virtual, cli, fastapi
                                          ├─ adapters    never import server
                                          ├─ transports  know connections through ports
@@ -23,7 +23,20 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parent.parent / "src"
 
-BASE = {*("mizzen.errors", "mizzen.types", "mizzen.options", "mizzen.annotations", "mizzen.signatures", "mizzen.events", "mizzen.tasks")}
+BASE = {
+    *(
+        "mizzen.errors",
+        "mizzen.types",
+        "mizzen.options",
+        "mizzen.annotations",
+        "mizzen.signatures",
+        "mizzen.events",
+        "mizzen.tasks",
+        "mizzen.hooks",
+        "mizzen.mailbox",
+        "mizzen.handling",
+    )
+}
 CORE = {*BASE, "mizzen.protocol", "mizzen.listeners", "mizzen.ports"}
 ARROWS: Mapping[str, set[str]] = {
     "mizzen.errors": BASE,
@@ -33,6 +46,9 @@ ARROWS: Mapping[str, set[str]] = {
     "mizzen.signatures": BASE,
     "mizzen.events": BASE,
     "mizzen.tasks": BASE,
+    "mizzen.hooks": BASE,
+    "mizzen.mailbox": BASE,
+    "mizzen.handling": BASE,
     "mizzen.protocol": {*BASE, "mizzen.protocol"},
     "mizzen.listeners": {*BASE, "mizzen.protocol"},
     "mizzen.ports": CORE,

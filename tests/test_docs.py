@@ -93,19 +93,20 @@ async def test_javascript_is_javascript(tmp_path: Path) -> None:
     assert await run_node(str(script), str(tmp_path / "snippets.json")) == ""
 
 
-def test_options_of_mizzen_run_exist() -> None:
-    command = click.Group.get_command(mizzen.cli.main, click.Context(mizzen.cli.main), "run")
+@pytest.mark.parametrize(("name", "least"), [("run", 6), ("client", 6), ("bench", 2)])
+def test_options_of_commands_exist(name: str, least: int) -> None:
+    command = click.Group.get_command(mizzen.cli.main, click.Context(mizzen.cli.main), name)
     assert command is not None
     known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)} | {"--help", "-h"}
     found = 0
     for page in ALL:
-        shell = [block.code for block in blocks(page) if block.language in ("sh", "console", "shell", "bash")]
+        shell = [block.code for block in blocks(page) if block.language in ("sh", "console", "shell", "bash", "text")]
         for line in "\n".join([*shell, *CODE.findall(page.read_text())]).splitlines():
-            if "mizzen run" in line:
+            if f"mizzen {name} " in line:
                 options = re.findall(r"(?<![\w-])--?[a-z][a-z-]*", line.partition("#")[0])
                 found += len(options)
                 assert known.issuperset(options), f"{page.name}: {line}"
-    assert found > 5
+    assert found >= least
 
 
 # Links

@@ -18,6 +18,7 @@ ERRORS = [
     "ConnectFailed",
     "ConnectRefused",
     "ConnectionClosed",
+    "EventRefused",
     "LocalProtocolError",
     "MizzenError",
     "OptionsError",
@@ -28,16 +29,36 @@ ERRORS = [
 NAMES = [
     *ERRORS,
     "JSON",
+    "Client",
+    "ClientSocket",
+    "Connection",
+    "ConnectionStateRecovery",
     "Cookie",
+    "EnginePacket",
+    "Event",
     "Handshake",
+    "JSONCodec",
+    "MsgpackCodec",
     "Namespace",
+    "Operator",
+    "ParentNamespace",
     "Reason",
+    "RefusedRequest",
+    "RemoteSocket",
+    "ResponseHeaders",
+    "Response",
+    "RoomEvent",
     "Server",
     "Socket",
+    "SocketOperator",
+    "SocketTransport",
+    "StatusError",
+    "SyncClient",
+    "SyncClientSocket",
     "from_thread",
     "socket_of",
 ]
-FRAMEWORKS = ["aiohttp", "click", "django", "fastapi", "flask", "litestar", "pydantic", "quart", "rich", "starlette", "uvicorn"]
+FRAMEWORKS = ["aiohttp", "click", "django", "fastapi", "flask", "httpx", "litestar", "pydantic", "quart", "rich", "starlette", "uvicorn"]
 
 
 def test_the_public_names():

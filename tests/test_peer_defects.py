@@ -15,7 +15,6 @@ import pytest
 from mizzen import JSON, ConnectRefused, Server, Socket
 from mizzen.adapters.memory import MemoryAdapter
 from mizzen.ports import Member, Target
-from mizzen.protocol.encoded import Encoded
 from tests.adapters.fakes import FakeHost, FakeSocket
 from tests.support import Wire, join, join_namespace, open_polling, open_wire, serve, until
 
@@ -209,7 +208,6 @@ async def test_a_disconnect_handler_that_raises_type_error_runs_once() -> None:
         await until(lambda: errors)
         assert ran == ["transport close"]
         assert [str(error) for error in errors] == ["its own"]
-
 
 
 def test_a_disconnect_costs_what_it_touches_however_many_others_there_are() -> None:

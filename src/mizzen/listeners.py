@@ -54,6 +54,8 @@ class Listeners:
         signature = self._compile(function)
         signature.once, signature.ordered = once, ordered
         with _changing:
+            if once:
+                self.plain = False  # before it can be found, which may be in another thread
             self._keep(event, (*self.handlers.get(event, ()), signature))
 
     def remove(self, event: str, function: Callable[..., object] | None) -> None:

@@ -378,8 +378,7 @@ class TestThreads:
                 with suppress(threading.BrokenBarrierError):  # a lock that lets only one of them in is as good
                     both.wait(0.1)
 
-        assert io._mail is not None
-        io._mail._calls = Calls()
+        io._mailbox._calls = Calls()
         async with join_fake(io) as (wire, _):
             await asyncio.gather(*[asyncio.to_thread(io.emit, "x", number) for number in range(2)])
             assert {(await wire.event())[1] for _ in range(2)} == {0, 1}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
 from mizzen import Server, Socket
+from mizzen.adapters.recovery import RecoveringAdapter
 from mizzen.types import JSON, ASGIApp, Receive, Scope, Send
 from tests.server.fake_wire import FakeWire, connection_of, join_fake, open_fake, settle
 from tests.support import WITHIN, open_polling, open_wire, serve, until
@@ -480,3 +482,37 @@ class TestAgain:
                 await io.close(0.01)
         await settle()
         assert asyncio.all_tasks() == before
+
+    async def test_what_threads_ask_of_a_server_that_has_closed_is_dropped(self) -> None:
+        io = Server(connection_state_recovery=True)
+        async with io:
+            io.emit("kept")
+        io.emit("too late")
+        await asyncio.to_thread(io.emit, "too late")
+        await settle()
+        adapter = io.of("/").adapter
+        assert isinstance(adapter, RecoveringAdapter)
+        assert adapter.expire() is None
+        assert len(adapter._sent) == 0  # pyright: ignore[reportPrivateUsage]
+
+    def test_what_threads_ask_of_a_loop_that_was_closed_does_not_pile_up(self) -> None:
+        class Asked:
+            def do(self) -> None: ...
+
+        io = Server()
+
+        async def start() -> None:
+            io.start()
+
+        asyncio.run(start())
+        asked = [Asked() for _ in range(3)]
+        left = [weakref.ref(each) for each in asked]
+
+        def post() -> None:
+            while asked:
+                io.post(asked.pop().do)
+
+        thread = threading.Thread(target=post)
+        thread.start()
+        thread.join()
+        assert [each() for each in left] == [None] * 3

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mizzen import JSON, ConnectionClosed, ConnectRefused, LocalProtocolError, Namespace, Reason, Server, Socket
+from mizzen.listeners import Listeners, Plan
 from mizzen.protocol.packet import RESERVED_EVENTS
 from tests.server.fake_wire import FakeWire, join_fake, multiplexer_of, open_fake, settle
 from tests.support import WITHIN, until
@@ -252,6 +253,20 @@ class TestOnce:
                 pass
             await until(lambda: not io.sessions.connections and not len(io.tasks))
         assert seen == ["disconnecting", "disconnect"]
+
+    def test_before_it_can_be_found_it_is_known_to_run_once(self) -> None:
+        # A thread may register it while the loop looks for handlers.
+        listeners = Listeners(0)
+        seen: list[bool] = []
+
+        class Watched(dict[str, Plan]):
+            def __setitem__(self, event: str, plan: Plan) -> None:
+                seen.append(listeners.plain)
+                super().__setitem__(event, plan)
+
+        listeners.handlers = Watched()
+        listeners.add("event", lambda: None, once=True)
+        assert seen == [False]
 
     async def test_nothing_but_plain_handlers_is_as_quick_as_before(self, io: Server) -> None:
         """The slow way is for those who use it, and only for as long."""

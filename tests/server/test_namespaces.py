@@ -16,6 +16,7 @@ from mizzen import JSON, ConnectionStateRecovery, ConnectRefused, LocalProtocolE
 from mizzen.adapters.recovery import RecoveringAdapter
 from mizzen.ports import AdapterHost, RestoredSession
 from mizzen.server.namespace import ParentNamespace
+from mizzen.server.namespaces import MAX_NAME
 from tests.server.fake_wire import FakeWire, join_fake, join_nsp, multiplexer_of, open_fake, settle
 from tests.support import open_polling, serve, until
 
@@ -202,6 +203,12 @@ class TestPattern:
         async with open_fake(io) as wire:
             assert await refused(wire, name) == "Invalid namespace"
         assert name not in io.namespaces
+
+    async def test_a_name_may_be_so_long(self, io: Server) -> None:
+        io.of(re.compile("/x+"))
+        async with open_fake(io) as wire:
+            await join_nsp(wire, "/" + "x" * (MAX_NAME - 1))
+            assert await refused(wire, "/" + "x" * MAX_NAME) == "Invalid namespace"
 
     async def test_flags_of_the_pattern_count(self, io: Server) -> None:
         io.of(re.compile("/room-[a-z]+", re.IGNORECASE))
@@ -928,6 +935,38 @@ class TestMaxChildNamespaces:
                 await settle()
                 assert len(parent.children) <= 3
                 assert len(io.namespaces) == len(parent.children) + 1
+
+    async def test_the_log_says_so_once_however_often_clients_ask(self, caplog: pytest.LogCaptureFixture) -> None:
+        async with Server(max_child_namespaces=1) as io:
+            io.of(ROOMS)
+            async with open_fake(io) as wire:
+                await join_nsp(wire, "/room-1")
+                for number in range(2, 12):
+                    assert await refused(wire, f"/room-{number}") == "Too many namespaces are in use"
+        assert caplog.text.count("max_child_namespaces") == 1
+
+    async def test_asking_in_vain_costs_the_same_however_many_are_in_use(self) -> None:
+        async with Server(max_child_namespaces=3) as io:
+            parent = io.of(ROOMS)
+            async with open_fake(io) as wire:
+                for number in range(3):
+                    await join_nsp(wire, f"/room-{number}")
+                assert await refused(wire, "/room-3") == "Too many namespaces are in use"
+                parent.children = Unlooked(parent.children)
+                for number in range(3, 9):
+                    assert await refused(wire, f"/room-{number}") == "Too many namespaces are in use"
+                await wire.send("41/room-0,")
+                await join_nsp(wire, "/room-3")
+            assert "/room-0" not in io.namespaces
+
+
+class Unlooked(dict[str, Namespace]):
+    """Namespaces by name that nobody may look through."""
+
+    def __iter__(self) -> Any:
+        raise AssertionError("all namespaces were looked at")
+
+    keys = values = items = __iter__
 
 
 class TestLifecycle:

@@ -255,6 +255,21 @@ async def test_cors_headers_stand_on_every_answer(
         assert statuses == [200, 200, 413, 400, 200]
 
 
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+async def test_a_function_that_fails_lets_nobody_in_and_raises_nothing(transport: str, caplog: pytest.LogCaptureFixture) -> None:
+    def knows(origin: str) -> bool:
+        return {PAGE: True}[origin]
+
+    async with Server(cors_origins=knows) as io:
+        if transport == "polling":
+            answer = await ask(io, "GET", engine_target(), headers=FOREIGN)
+            assert (answer.status, cors_of(answer)) == (403, {"vary": "Origin"})
+        else:
+            websocket = WebSocket(io, engine_target(transport="websocket"), FOREIGN)
+            assert (await websocket.refusal()).status == 400
+    assert "cors_origins failed" in caplog.text
+
+
 async def test_the_101_has_the_cors_headers_too() -> None:
     async with Server(cors_origins=[PAGE], cors_credentials=True) as io:
         websocket = WebSocket(io, engine_target(transport="websocket"), {"origin": PAGE})

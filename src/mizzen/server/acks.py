@@ -6,20 +6,9 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 
 from mizzen.errors import AckTimeout, ConnectionClosed
+from mizzen.handling import unpack
 from mizzen.ports import Member
-from mizzen.signatures import parse_error_ack
 from mizzen.types import JSON, Reason
-
-
-def unpack(args: Sequence[JSON]) -> JSON:
-    """Give what `call` returns for an ack: None, the one argument, or a tuple of several. Raises RemoteError for an error ack."""
-    error = parse_error_ack(args)
-    if error is not None:
-        try:
-            raise error
-        finally:
-            del error  # else it and its traceback hold each other, and the socket with them
-    return None if not args else args[0] if len(args) == 1 else tuple(args)
 
 
 class Reply:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
+from mizzen.handling import ENTRY, Answer, failure_of, number_name
 from mizzen.listeners import Plan
 from mizzen.protocol.packet import Packet
 from mizzen.server.socket import CONNECTED, Socket, Turn
@@ -16,39 +18,6 @@ from mizzen.types import JSON
 if TYPE_CHECKING:
     from mizzen.server.connection import Connection
     from mizzen.server.server import Server
-
-ENTRY = 256
-"""Bytes that one waiting event costs besides its message, about."""
-
-
-class Answer:
-    """The ack of an event with several handlers: the first result that is not None, else an error if there was one, else none."""
-
-    __slots__ = ("_error", "_id", "_left", "_sent", "_socket")
-
-    def __init__(self, socket: Socket, id: int, handlers: int) -> None:
-        self._socket = socket
-        self._id = id
-        self._left = handlers
-        self._error: object = None
-        self._sent = False
-
-    def result(self, value: object) -> None:
-        """Take what a handler returned. Raises TypeError for what cannot be encoded; the handler has then failed."""
-        if value is not None and not self._sent:
-            self._socket.ack(self._id, value)
-            self._sent = True
-        self._done()
-
-    def failed(self, error: object) -> None:
-        """Take the error of a handler that failed."""
-        self._error = error
-        self._done()
-
-    def _done(self) -> None:
-        self._left -= 1
-        if not self._left and not self._sent:
-            self._socket.ack(self._id, self._error)
 
 
 class Runner:
@@ -176,7 +145,7 @@ class Runner:
             self.running += 1
             self.server.tasks.start(self._run(socket, handlers[0], name, args, id))
         else:
-            answer = None if id is None else Answer(socket, id, len(handlers))
+            answer = None if id is None else Answer(partial(socket.ack, id), len(handlers))
             for handler in handlers:
                 self.running += 1
                 self.server.tasks.start(self._run(socket, handler, name, args, None, answer))
@@ -254,20 +223,3 @@ class Runner:
             self._drain_later()
         if self.connection.paused and self.inbox_size <= self.server.options.max_buffer:
             self.connection.resume()
-
-
-def failure_of(caught: BaseException) -> Exception:
-    """Give the failure of a handler; raise what is none: the server cancels it, or the process is to end."""
-    if isinstance(caught, Exception):
-        return caught
-    task = asyncio.current_task()
-    if not isinstance(caught, asyncio.CancelledError) or (task is not None and task.cancelling()):
-        raise caught
-    failure = RuntimeError("the handler awaited something that was cancelled")
-    failure.__cause__ = caught
-    return failure
-
-
-def number_name(name: JSON) -> str:
-    """Give the name of an event that is named by a number, as JavaScript makes it."""
-    return str(int(name)) if isinstance(name, float) and name.is_integer() else str(name)

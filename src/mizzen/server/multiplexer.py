@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import parse_qsl
 
 from mizzen.errors import ArgumentsInvalid, ConnectRefused, RemoteProtocolError
+from mizzen.handling import failure_of
 from mizzen.listeners import Plan
 from mizzen.ports import RestoredSession
 from mizzen.protocol.encoded import Encoded
 from mizzen.protocol.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Packet
-from mizzen.server.handlers import Runner, failure_of
+from mizzen.server.handlers import Runner
 from mizzen.server.namespaces import TooManyNamespaces
 from mizzen.server.socket import CONNECTED, GONE, Pass, Socket, Turn
 from mizzen.signatures import Signature
@@ -242,7 +243,7 @@ class Multiplexer(Runner):
                 await self.server.invoke(each, socket, (), ())
                 if socket.state is GONE:  # its client went: nothing has begun for it that would have to end
                     socket.forget_rooms()
-                    socket.own = None
+                    socket.forget_handlers()
                     return
             for handler in handlers:
                 # `auth` is None where the client sent none, so that `auth: Auth | None` need not have a default.
@@ -279,7 +280,7 @@ class Multiplexer(Runner):
             del self.sockets[socket.namespace.name]
             socket.end(Reason.SERVER_NAMESPACE_DISCONNECT)
             socket.forget_rooms()
-            socket.own = None
+            socket.forget_handlers()
             self._refuse(socket.namespace.name, message, data)
 
     def _refuse(self, name: str, message: str, data: JSON) -> None:
@@ -335,7 +336,7 @@ class Multiplexer(Runner):
 
     def _say_gone(self, socket: Socket, reason: Reason, details: str | None) -> None:
         handlers = socket.take("disconnect")
-        socket.own = None  # nothing comes any more, and handlers made in a function that has the socket hold it in turn
+        socket.forget_handlers()
         for handler in handlers:
             self.launch(self._say_farewell(socket, handler, "disconnect", reason, details, counted=True))
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, TypeAlias, cast, overload
 
 from mizzen.errors import LocalProtocolError
 from mizzen.events import EventName
+from mizzen.hooks import Hooks
 from mizzen.listeners import Handler, Listeners, Plan
 from mizzen.ports import Adapter, Member, Target
 from mizzen.protocol.encoded import Encoded
 from mizzen.protocol.packet import Packet
 from mizzen.server.emits import Broadcasts
-from mizzen.server.hooks import Hooks
 from mizzen.server.listening import SocketListening
 from mizzen.server.operator import Operator, ParentOperator
 from mizzen.signatures import Signature, compile_signature, error_ack

@@ -9,7 +9,7 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from mizzen.errors import LocalProtocolError
-from mizzen.server.hooks import Hooks
+from mizzen.hooks import Hooks
 from mizzen.server.namespace import Namespace, ParentNamespace
 from mizzen.types import JSON
 

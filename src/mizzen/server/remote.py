@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar, overload
 
 from mizzen.errors import ConnectionClosed
 from mizzen.events import Event, EventName
+from mizzen.handling import unpack
 from mizzen.ports import SocketDetails
-from mizzen.server.acks import unpack
 from mizzen.types import JSON, Handshake, Reason
 
 if TYPE_CHECKING:

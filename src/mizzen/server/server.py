@@ -16,6 +16,8 @@ from typing import Final, TypeVar
 from mizzen.adapters.memory import MemoryAdapter
 from mizzen.adapters.recovery import RecoveringAdapter
 from mizzen.errors import ArgumentsInvalid, EventRefused, LocalProtocolError
+from mizzen.hooks import Hooks
+from mizzen.mailbox import Mailbox
 from mizzen.options import (
     AllowRequest,
     ConnectionStateRecovery,
@@ -30,9 +32,7 @@ from mizzen.ports import Adapter, AdapterFactory, AdapterHost, Codec
 from mizzen.protocol.codec import JSONCodec
 from mizzen.server.deadlines import Deadlines
 from mizzen.server.engine import EngineServer
-from mizzen.server.hooks import Hooks
 from mizzen.server.lifespan import run_lifespan
-from mizzen.server.mail import Mail
 from mizzen.server.main import MainNamespace
 from mizzen.server.multiplexer import Multiplexer
 from mizzen.server.namespace import Namespace
@@ -235,7 +235,9 @@ class Server(MainNamespace):
         self._unhandled: set[tuple[str, str]] = set()
         self._loop: EventLoop | None = None
         self._thread: int | None = None
-        self._mail: Mail | None = None
+        self._mailbox = Mailbox(drops=True)
+        # Calls a function on the server's thread: now, if this is it; else in order, as soon as its loop comes to it.
+        self.post: Callable[..., None] = self._mailbox.post
         self._closed: asyncio.Event | None = None
         self._closer: asyncio.Task[None] | None = None
 
@@ -303,7 +305,7 @@ class Server(MainNamespace):
         self._loop = loop
         self._thread = threading.get_ident()
         self._closed = None
-        self._mail = Mail(loop)
+        self._mailbox.bind(loop)
         self.tasks = Tasks(loop, self.options.max_threads)
         self.unconnected = Deadlines(loop, self.options.connect_timeout, Multiplexer.overdue)
         self.sessions = Sessions(self.options, loop, lambda connection: Multiplexer(self, connection), self._close_soon)
@@ -350,7 +352,8 @@ class Server(MainNamespace):
             self.sessions.end_all()
             self.namespaces.close()
             self._phase = Phase.CLOSED
-            self._loop = self._thread = self._mail = None
+            self._loop = self._thread = None
+            self._mailbox.unbind()
             _running.discard(self)
             self._closed.set()
 
@@ -368,15 +371,6 @@ class Server(MainNamespace):
     def is_here(self) -> bool:
         """Say whether this is the thread that the server runs on."""
         return threading.get_ident() == self._thread
-
-    def post(self, function: Callable[..., object], *args: object) -> None:
-        """Call `function` on the server's thread: now, if this is it; else in order, as soon as its loop comes to it."""
-        if threading.get_ident() == self._thread:
-            function(*args)
-            return
-        mail = self._mail
-        if mail is not None:  # else it does not run: there is nobody to send anything to
-            mail.post(function, args)
 
     # Calling handlers
 

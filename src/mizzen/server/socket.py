@@ -96,6 +96,7 @@ class Socket(Converses, Listening):
         "_last_rooms",
         "_leaving",
         "_multiplexer",
+        "_over",
         "_turns",
         "data",
         "headers",
@@ -131,6 +132,7 @@ class Socket(Converses, Listening):
         # What it was in when it left, for as long as the handlers of `disconnecting` run.
         self._last_rooms: frozenset[str] = frozenset()
         self.own: OwnListeners | None = None
+        self._over = False
         self.proof: Pass | None = None
         self.recovered: bool = session is not None
         if session is not None:
@@ -190,6 +192,8 @@ class Socket(Converses, Listening):
     # Handlers
 
     def _listeners(self) -> Listeners:
+        if self._over:
+            return OwnListeners()  # nothing would ever call what is kept
         if self.own is None:
             self.own = OwnListeners()
         return self.own
@@ -374,6 +378,12 @@ class Socket(Converses, Listening):
     def forget_rooms(self) -> None:
         """Be in no room any more: the handlers of `disconnecting` have ended."""
         self._last_rooms = frozenset()
+
+    def forget_handlers(self) -> None:
+        """Let go of the socket's own handlers, for which nothing comes any more: made in a function that has the socket they hold it in
+        turn."""
+        self.own = None
+        self._over = True
 
     def listens_to(self, event: str) -> bool:
         """Say whether there is a handler, of the namespace or of the socket."""

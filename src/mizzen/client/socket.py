@@ -1,0 +1,430 @@
+"""One namespace of a client's connection: what events are sent to and come from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Final, cast
+from urllib.parse import urlencode
+
+from mizzen.client.dispatch import ErrorHook
+from mizzen.client.emits import Emits, Flagged
+from mizzen.client.outbox import Outbox
+from mizzen.client.recovery import Recovery
+from mizzen.client.requests import Requests
+from mizzen.client.streams import Args, EventStream, Streams
+from mizzen.errors import ConnectFailed, ConnectRefused
+from mizzen.events import EventName
+from mizzen.handling import unpack
+from mizzen.listeners import Listeners, Listening
+from mizzen.protocol.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Packet
+from mizzen.types import JSON, Reason
+
+if TYPE_CHECKING:
+    from mizzen.client.connection import Connection
+    from mizzen.client.manager import Manager
+    from mizzen.client.options import Auth
+
+
+class SocketState(Enum):
+    """How far a socket is; IDLE: it is not connected and does not try to be; WAITING: for the connection; CONNECTING: for the answer of
+    its namespace."""
+
+    IDLE = "idle"
+    WAITING = "waiting"
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+
+
+IDLE, WAITING, CONNECTING, CONNECTED = SocketState.IDLE, SocketState.WAITING, SocketState.CONNECTING, SocketState.CONNECTED
+
+MAX_EVENTS: Final = 1024
+_NO_PID: Final = "the server gave no id in its answer: it speaks Socket.IO 2, for which the client needs the option eio=3"
+
+
+class ClientSocket(Requests, Emits, Listening):
+    """One namespace of a connection, on the client.
+
+    `id` is what the server calls it, None while it is not connected. `recovered` says whether the last connect took up the session before,
+    with nothing missed. `auth` is what the namespace's CONNECT packet carries: a dict, or a function (plain or async) that is called at
+    each attempt; it may be changed at any time. `emit` may be called from any thread.
+    """
+
+    _own_events: frozenset[str] = frozenset(("connect", "disconnect", "connect_error"))
+
+    def __init__(self, manager: Manager, name: str, auth: Auth = None) -> None:
+        self.manager: Manager = manager
+        self.name: str = name
+        self.auth: Auth = auth
+        self.id: str | None = None
+        self.recovered: bool = False
+        self.reason: Reason | None = None
+        self.turn: asyncio.Lock = asyncio.Lock()
+        self.thread_turn: asyncio.Lock = asyncio.Lock()
+        self.listeners: Listeners = Listeners(leading=0)
+        self.streams: Streams = Streams()
+        self._state = IDLE
+        self._early: list[tuple[list[JSON], int | None, int]] = []
+        self._recovery = Recovery()
+        self._opening: list[asyncio.Future[None]] = []
+        self._closing: list[asyncio.Future[None]] = []
+        self._connect_timer: asyncio.TimerHandle | None = None
+        self.outbox: Outbox = Outbox(self, manager.codec, manager.options)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.manager.url}{self.name} {self._state.value}>"
+
+    def _listeners(self) -> Listeners:
+        return self.listeners
+
+    # State
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server has accepted the socket, and the connection stands."""
+        return self._state is CONNECTED
+
+    @property
+    def active(self) -> bool:
+        """Whether the socket is connected, or will be by itself as soon as the server can be reached."""
+        return self._state is not IDLE
+
+    @property
+    def transport(self) -> str | None:
+        """What carries the socket's packets now: `polling`, `websocket`, or None without a connection."""
+        connection = self.manager.connection
+        return None if connection is None else connection.transport.name
+
+    # Connecting
+
+    async def connect(self) -> None:
+        """Connect, and return once the server has accepted the socket; harmless when it is connected.
+
+        Raises ConnectRefused when the server refuses the namespace, and ConnectFailed when it cannot be reached: at the first attempt, or,
+        with the option `wait_for_server`, when `reconnection_attempts` are used up. Once it has connected, it comes back by itself after
+        an interruption. When this is cancelled, the socket stops trying.
+        """
+        await self.manager.bind()
+        if self._state is CONNECTED:
+            return
+        opening: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._opening.append(opening)
+        if self._state is IDLE:
+            self._state, self.reason = WAITING, None
+            self.manager.start(self)
+        try:
+            await opening
+        except (ConnectFailed, ConnectRefused):
+            await self.manager.leave()
+            raise
+        except BaseException:
+            await self.disconnect()
+            raise
+
+    async def disconnect(self) -> None:
+        """Disconnect, and stay so until `connect`; what is queued is sent first. Harmless when it is not connected.
+
+        The handlers of `disconnect` get the reason `io client disconnect`. With the last socket that is active the connection ends too:
+        then this waits for running handlers (the option `close_grace`), but for the one that called it.
+        """
+        self.say_goodbye()
+        await self.manager.leave()
+
+    def say_goodbye(self) -> None:
+        """Do as `disconnect`, without waiting for an end of the connection."""
+        if self._state is IDLE:
+            return
+        connection = self.manager.connection
+        if connection is not None and self._state is CONNECTED:
+            connection.write(self.manager.codec.encode(Packet(DISCONNECT, self.name)))
+            if self.name == "/":
+                connection.in_main = False
+        self.end(Reason.IO_CLIENT_DISCONNECT, None)
+
+    async def wait_closed(self) -> Reason | None:
+        """Wait until the socket is closed for good: by either side, refused, or because reconnection was given up. Gives the reason.
+
+        Returns at once when it is not active.
+        """
+        while self._state is not IDLE:
+            closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._closing.append(closing)
+            await closing
+        return self.reason
+
+    async def __aenter__(self) -> ClientSocket:
+        await self.connect()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+        await self.disconnect()
+
+    # Sending
+
+    def _flagged(self) -> Flagged:
+        return Flagged(self, False, None)
+
+    def _emit(self, event: str, args: Sequence[JSON]) -> None:
+        self.send_event(event, args, volatile=False)
+
+    async def _call(self, event: str, args: Sequence[JSON], timeout: float | None) -> JSON:
+        return await self.ask(event, args, timeout, volatile=False)
+
+    def send_event(self, event: str, args: Sequence[JSON], *, volatile: bool) -> None:
+        """Do as `emit`; a volatile event is dropped where it cannot be sent now."""
+        self.outbox.emit((event, *args), volatile=volatile)
+        if self.listeners.any_outgoing:
+            self.manager.post(self._tell_outgoing, event, args)
+
+    def _tell_outgoing(self, event: str, args: Sequence[JSON]) -> None:
+        self.manager.dispatcher.tell(self.listeners.any_outgoing, self, event, (event, *args))
+
+    async def ask(self, event: str, args: Sequence[JSON], timeout: float | None, *, volatile: bool) -> JSON:
+        """Do as `call`."""
+        return unpack(await self.request_ack(event, args, timeout, volatile=volatile))
+
+    async def request_ack(self, event: str, args: Sequence[JSON], timeout: float | None, *, volatile: bool = False) -> Sequence[JSON]:
+        """Send an event and give the arguments of its ack."""
+        self.manager.check_thread()
+        if self.listeners.any_outgoing:
+            self._tell_outgoing(event, args)
+        return await self.outbox.ask((event, *args), timeout, volatile=volatile)
+
+    async def drain(self) -> None:
+        """Wait until what was emitted has been handed to the network: the backpressure of a producer.
+
+        While the socket is active but not connected, it waits for that first. Raises ConnectionClosed when the socket is not active and
+        something waits to be sent.
+        """
+        await self.outbox.drain()
+
+    # Events, besides handlers
+
+    def events(self, event: EventName, *, max_events: int = MAX_EVENTS) -> EventStream:
+        """Iterate over the events of one name: `async for args in socket.events("message")`, where `args` is a tuple.
+
+        It begins now, and ends when the socket is closed for good (see `wait_closed`), but not when the connection is interrupted. A
+        consumer that falls more than `max_events` behind gets LocalProtocolError. Also takes `connect`, `disconnect`, `connect_error`.
+        """
+        return self.streams.open(str(event), max_events)
+
+    async def wait_for(self, event: EventName, *, timeout: float | None = None) -> Args:
+        """Wait for the next event of this name and give its arguments as a tuple.
+
+        Raises TimeoutError after `timeout` seconds, and ConnectionClosed when the socket is closed for good before it comes.
+        """
+        async with asyncio.timeout(timeout):
+            return await self.streams.wait_for(str(event))
+
+    def on_error(self, hook: ErrorHook) -> ErrorHook:
+        """Register a hook for errors of handlers: `(error, socket, event)`, plain or async; it hears of all sockets of the connection.
+
+        The log (`mizzen.client`) has the error with its traceback in any case.
+        """
+        self.manager.dispatcher.error_hooks.add(hook)
+        return hook
+
+    def of(self, name: str, *, auth: Auth = None) -> ClientSocket:
+        """Give the socket of another namespace of the same connection, the same one each time; it is not connected yet.
+
+        `auth` is what its CONNECT packet carries; without it, what it had.
+        """
+        return self.manager.socket(name, auth)
+
+    # What the manager calls
+
+    def forget(self) -> None:
+        """Be as before `connect`: what was going on has ended with its event loop. What was emitted stays."""
+        self.turn, self.thread_turn = asyncio.Lock(), asyncio.Lock()
+        self._state, self.id, self._connect_timer = IDLE, None, None
+        self._recovery = Recovery()
+        for waiting in (self._early, self._opening, self._closing):
+            waiting.clear()
+        self.outbox.forget()
+
+    def opened(self, connection: Connection) -> None:
+        """Ask the server for this namespace, now that there is a connection."""
+        if self._state is not WAITING:
+            return
+        self._state = CONNECTING
+        limit = self.manager.options.connect_timeout
+        self._connect_timer = asyncio.get_running_loop().call_later(limit, self._unanswered, connection, limit)
+        if connection.eio == 3 and self.name == "/" and connection.in_main is not False:
+            if connection.in_main:
+                self._connected(None)
+            return  # who connects is in the main namespace without asking, and is told so
+        auth = self.auth
+        if callable(auth):
+            self.manager.dispatcher.tasks.start(self._authenticate(connection))
+        else:
+            self._say_connect(connection, auth)
+
+    async def _authenticate(self, connection: Connection) -> None:
+        try:
+            auth = self.auth
+            given = auth() if callable(auth) else auth
+            if given is not None and not isinstance(given, Mapping):
+                given = await given
+        except Exception as error:
+            failure = ConnectFailed(f"the function that gives `auth` failed: {error!r}")
+            failure.__cause__ = error
+            self.manager.dispatcher.report(error, self, "auth")
+            self._attempt_failed(connection, failure)
+        else:
+            if self.manager.connection is connection and self._state is CONNECTING:
+                self._say_connect(connection, given)
+
+    def _say_connect(self, connection: Connection, auth: Mapping[str, JSON] | None) -> None:
+        codec, recovery = self.manager.codec, self._recovery
+        if connection.eio == 3:  # what is `auth` since, socket.io 2 takes from the query of the namespace
+            query = f"?{urlencode(dict(auth))}" if auth else ""
+            connection.write(codec.encode(Packet(CONNECT, self.name + query)))
+            return
+        data: dict[str, JSON] | None = None if auth is None else dict(auth)
+        if recovery.pid is not None:
+            data = {"pid": recovery.pid, **({} if recovery.offset is None else {"offset": recovery.offset}), **(data or {})}
+        connection.write(codec.encode(Packet(CONNECT, self.name, data)))
+
+    def _unanswered(self, connection: Connection, limit: float) -> None:
+        self._attempt_failed(connection, ConnectFailed(f"the server did not answer the CONNECT to {self.name} within {limit:g} s"))
+
+    def _attempt_failed(self, connection: Connection, failure: ConnectFailed) -> None:
+        if self._state is CONNECTING and self.manager.connection is connection:
+            self.manager.attempt_failed(self, connection, failure)
+
+    def received(self, packet: Packet, size: int) -> None:
+        """Take one packet."""
+        kind = packet.type
+        if kind is EVENT:
+            if self._state is CONNECTED:
+                self._event(packet.data, packet.id, size)
+            elif self._state is CONNECTING:  # missed packets of a session that is being recovered come before the answer
+                self._early.append((packet.data, packet.id, size))
+        elif kind is ACK:
+            if packet.id is not None:
+                self.outbox.acked(packet.id, packet.data)
+        elif kind is CONNECT:
+            if self._state is CONNECTING:
+                self._connected(packet.data)
+            elif self._state is IDLE and self.manager.connection is not None:  # it has been disconnected meanwhile
+                self.manager.connection.write(self.manager.codec.encode(Packet(DISCONNECT, self.name)))
+        elif kind is DISCONNECT:
+            self.end(Reason.IO_SERVER_DISCONNECT, None)
+        elif kind is CONNECT_ERROR and self._state is CONNECTING:
+            self._refused(packet.data)
+
+    def _event(self, data: list[JSON], id: int | None, size: int) -> None:
+        name, *args = data
+        if name.__class__ is not str:
+            name = str(int(name)) if isinstance(name, float) and name.is_integer() else str(name)
+        # "every EVENT without ack id and not volatile gets an extra last argument"
+        if id is None and self._recovery.pid is not None:
+            self._recovery.take(args)
+        if self.streams:
+            self.streams.push(name, args)
+        listeners = self.listeners
+        if name in listeners.handlers or listeners.any:
+            self.manager.dispatcher.event(self, name, args, id, size)
+
+    def _connected(self, data: JSON) -> None:
+        connection = self.manager.connection
+        assert connection is not None
+        told = cast("dict[str, JSON]", data) if isinstance(data, dict) else {}
+        id, pid, offset = told.get("sid"), told.get("pid"), told.get("offset")
+        if connection.eio == 3:
+            id = connection.engine.sid if self.name == "/" else f"{self.name}#{connection.engine.sid}"
+        if not isinstance(id, str):
+            self.manager.attempt_failed(self, connection, ConnectFailed(_NO_PID))
+            return
+        self._stop_timer()
+        self.id = id
+        self.recovered = self._recovery.connected(pid if isinstance(pid, str) else None, offset if isinstance(offset, str) else None)
+        self._state = CONNECTED
+        self.manager.succeeded()
+        early, self._early = self._early, []
+        for event in early:
+            self._event(*event)
+        self.outbox.connected(connection)
+        for opening in self._opening:
+            if not opening.done():
+                opening.set_result(None)
+        self._opening.clear()
+        self._tell("connect", ())
+
+    def _refused(self, data: JSON) -> None:
+        message, details = "refused", data
+        if isinstance(data, str):  # socket.io 2
+            message, details = data, None
+        elif isinstance(data, dict) and "message" in data:
+            told = cast("dict[str, JSON]", data)
+            message, details = str(told["message"]), told.get("data")
+        self.fail(ConnectRefused(message, data=details), Reason.IO_SERVER_DISCONNECT)
+
+    def fail(self, error: ConnectFailed | ConnectRefused, reason: Reason) -> None:
+        """Be closed for good: the namespace, or the server, cannot be had."""
+        for opening in self._opening:
+            if not opening.done():
+                opening.set_exception(error)
+        self._opening.clear()
+        self._end(reason, str(error), ("connect_error", (error,)))
+
+    def not_reached(self, error: ConnectFailed) -> None:
+        """Tell that an attempt failed, and that there will be others."""
+        self._tell("connect_error", (error,))
+
+    def lost(self, reason: Reason, details: str | None) -> None:
+        """The connection is gone; the socket comes back with the next one."""
+        if self._state is IDLE:
+            return
+        was_connected = self._state is CONNECTED
+        self._state, self.reason, self.id = WAITING, reason, None
+        self._stop_timer()
+        self._early.clear()
+        self.outbox.lost(f"the connection was lost before the ack came: {reason} ({details})", reason)
+        if was_connected:
+            self._tell("disconnect", (reason, details))
+
+    def end(self, reason: Reason, details: str | None) -> None:
+        """Be closed for good, until `connect`."""
+        self._end(reason, details, ("disconnect", (reason, details)) if self._state is CONNECTED else None)
+
+    def _end(self, reason: Reason, details: str | None, told: tuple[str, Sequence[JSON]] | None) -> None:
+        if self._state is IDLE:
+            return
+        self._state, self.reason, self.id = IDLE, reason, None
+        self._recovery = Recovery()
+        self._stop_timer()
+        self._early.clear()
+        message = f"{self.name} of {self.manager.url} is closed: {reason}" + (f" ({details})" if details else "")
+        self.outbox.ended(message, reason)
+        for opening in self._opening:
+            if not opening.done():
+                opening.set_exception(ConnectFailed(message))
+        self._opening.clear()
+        if told is not None and self.streams:
+            self.streams.push(*told)
+        self.streams.end(message, reason)
+        for closing in self._closing:
+            if not closing.done():
+                closing.set_result(None)
+        self._closing.clear()
+        # Before handlers run, so that one of them that connects gets a new connection.
+        self.manager.leave_soon()
+        if told is not None:
+            self._start(*told)
+
+    def _tell(self, event: str, args: Sequence[JSON]) -> None:
+        if self.streams:
+            self.streams.push(event, args)
+        self._start(event, args)
+
+    def _start(self, event: str, args: Sequence[JSON]) -> None:
+        plan = self.listeners.take(event)
+        if plan:
+            self.manager.dispatcher.tell(plan, self, event, args)
+
+    def _stop_timer(self) -> None:
+        if self._connect_timer is not None:
+            self._connect_timer.cancel()
+            self._connect_timer = None

@@ -1,0 +1,73 @@
+"""What server and client have in common in handling events: names, answers and failures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from mizzen.signatures import parse_error_ack
+from mizzen.types import JSON
+
+ENTRY: Final = 256
+"""Bytes that one waiting event costs besides its message, about."""
+
+
+class Answer:
+    """The ack of an event with several handlers: the first result that is not None, else an error if there was one, else none.
+
+    `ack` sends it; raises TypeError for what cannot be encoded.
+    """
+
+    __slots__ = ("_ack", "_error", "_left", "_sent")
+
+    def __init__(self, ack: Callable[[object], None], handlers: int) -> None:
+        self._ack = ack
+        self._left = handlers
+        self._error: JSON = None
+        self._sent = False
+
+    def result(self, value: object) -> None:
+        """Take what a handler returned. Raises TypeError for what cannot be encoded; the handler has then failed."""
+        if value is not None and not self._sent:
+            self._ack(value)
+            self._sent = True
+        self._done()
+
+    def failed(self, error: JSON) -> None:
+        """Take the error of a handler that failed."""
+        self._error = error
+        self._done()
+
+    def _done(self) -> None:
+        self._left -= 1
+        if not self._left and not self._sent:
+            self._ack(self._error)
+
+
+def unpack(args: Sequence[JSON]) -> JSON:
+    """Give what `call` returns for an ack: None, the one argument, or a tuple of several. Raises RemoteError for an error ack."""
+    error = parse_error_ack(args)
+    if error is None:
+        return None if not args else args[0] if len(args) == 1 else tuple(args)
+    try:
+        raise error
+    finally:
+        del error  # its traceback holds this frame, and so the frame must not hold it
+
+
+def failure_of(caught: BaseException) -> Exception:
+    """Give the failure of a handler; raise what is none: this side cancels it, or the process is to end."""
+    if isinstance(caught, Exception):
+        return caught
+    task = asyncio.current_task()
+    if not isinstance(caught, asyncio.CancelledError) or (task is not None and task.cancelling()):
+        raise caught
+    failure = RuntimeError("the handler awaited something that was cancelled")
+    failure.__cause__ = caught
+    return failure
+
+
+def number_name(name: JSON) -> str:
+    """Give the name of an event that is named by a number, as JavaScript makes it."""
+    return str(int(name)) if isinstance(name, float) and name.is_integer() else str(name)
