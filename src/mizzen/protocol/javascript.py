@@ -62,6 +62,11 @@ def dumps(value: JSON, attachments: list[bytes] | None = None) -> bytes:
     `TypeError` for what has no meaning in JSON, for circular references and for more than 1,000 levels of nesting.
     """
 
+    try:
+        return orjson.dumps(value, None, _OPTIONS)  # nearly everything is plain, and a hook costs as much again
+    except TypeError:
+        pass
+
     def hook(item: Any) -> JSON:
         if attachments is not None and isinstance(item, BINARY):
             return _lift(cast("bytes", item), attachments)
