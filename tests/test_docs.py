@@ -206,7 +206,7 @@ LEADS_TO: dict[str, Any] = {
     "adapter": NAMESPACE.adapter,
 }
 CHAIN = re.compile(rf"(?<![\w.@/-])({'|'.join(ROOTS)})((?:\.\w+(?:\([^()]*\))?)+)")
-CLIENTS = ("browser.md", "client.md")  # there `io` and `socket` are the client's
+CLIENTS = ("browser.md", "client.md", "sync-client.md")  # there `io` and `socket` are the client's
 FOREIGN = {"io.socket", "io.sails", "socket.io"}  # the interface of sails.io.js, and a name
 
 

@@ -493,7 +493,7 @@ class TestAgain:
         adapter = io.of("/").adapter
         assert isinstance(adapter, RecoveringAdapter)
         assert adapter.expire() is None
-        assert len(adapter._sent) == 0  # pyright: ignore[reportPrivateUsage]
+        assert len(adapter._sent) == 0
 
     def test_what_threads_ask_of_a_loop_that_was_closed_does_not_pile_up(self) -> None:
         class Asked:

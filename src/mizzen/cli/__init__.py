@@ -1,9 +1,11 @@
-"""The command line: `mizzen run app:io`."""
+"""The command line: `mizzen run app:io`, `mizzen client URL`, `mizzen bench URL`."""
 
 from __future__ import annotations
 
 import click
 
+from mizzen.cli.bench import bench
+from mizzen.cli.client import client
 from mizzen.cli.run import run
 
 __all__ = ["main"]
@@ -16,3 +18,5 @@ def main() -> None:
 
 
 main.add_command(run)
+main.add_command(client)
+main.add_command(bench)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar, cast
 
 from mizzen.errors import ConnectionClosed, LocalProtocolError
 from mizzen.events import EventName
@@ -434,10 +434,7 @@ class Socket(Converses, Listening):
     def ack(self, id: int, result: object) -> None:
         """Send an ack: None is none, a tuple several arguments, anything else one. Raises TypeError for what cannot be encoded."""
         namespace = self.namespace
-        if isinstance(result, tuple):
-            args = cast("tuple[JSON, ...]", result)
-        else:
-            args = () if result is None else (result,)
+        args = cast("tuple[JSON, ...]", result) if isinstance(result, tuple) else () if result is None else (result,)
         self.write(namespace.server.codec.encode_ack(namespace.name, args, id))
 
 
