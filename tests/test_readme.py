@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -16,11 +18,9 @@ from tests.support import serve
 README = Path(__file__).resolve().parent.parent / "README.md"
 
 
-def block(language: str) -> str:
-    """Give the first code block of a language."""
-    found = re.search(rf"^```{language}\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
-    assert found is not None
-    return found.group(1)
+def block(language: str, number: int = 0) -> str:
+    """Give a code block of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)[number]
 
 
 def load_app() -> Server:
@@ -53,3 +53,13 @@ async def test_the_javascript_client_talks_to_the_app(tmp_path: Path) -> None:
             while len(printed) < 3 and (line := await process.stdout.readline()):
                 printed.append(line.decode().strip())
         assert printed == ["ack: 1", "status: 200", "event: ahoy"]
+
+
+async def test_the_python_client_talks_to_the_app() -> None:
+    async with serve(load_app()) as url:
+        source = block("python", 1).replace("http://localhost:8000", url)
+        code = compile(source, "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        names: dict[str, Any] = {}
+        await types.FunctionType(code, names)()
+        assert (names["reply"].status_code, names["reply"].json()) == (200, [])
+        assert not names["socket"].active
