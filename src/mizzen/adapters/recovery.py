@@ -32,7 +32,8 @@ class Sent:
     def __init__(self, offset: str, at: float, encoded: Encoded, target: Target) -> None:
         self.offset: str = offset
         self.at: float = at
-        self.encoded: Encoded = encoded
+        # Not the one that goes out, which keeps each form that it is sent in.
+        self.encoded: Encoded = Encoded(encoded.data, encoded.attachments)
         self.rooms: tuple[str, ...] | None = target.rooms
         self.excluded: tuple[str, ...] = target.excluded if target.omit is None else (*target.excluded, target.omit.id)
         self.size: int = encoded.size + OVERHEAD
