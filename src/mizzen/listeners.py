@@ -132,6 +132,13 @@ def _without(plan: Plan, function: Callable[..., object] | None) -> Plan:
     return plan
 
 
+def check_event(event: EventName) -> str:
+    """Give the plain name of an event. Raises LocalProtocolError for a name that no event may have."""
+    if event in RESERVED_EVENTS:
+        raise LocalProtocolError(f"{event!r} is a reserved name: Socket.IO uses it itself; choose another")
+    return event if type(event) is str else str(event)
+
+
 def check_listenable(event: str, own: frozenset[str]) -> None:
     """Raise LocalProtocolError for a name that no event may have, those in `own` excepted."""
     if event == "connection" and "connect" in own:

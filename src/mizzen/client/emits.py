@@ -6,9 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, overload
 
-from mizzen.errors import LocalProtocolError
 from mizzen.events import Event, EventName
-from mizzen.protocol.packet import RESERVED_EVENTS
+from mizzen.listeners import check_event
 from mizzen.types import JSON
 
 if TYPE_CHECKING:
@@ -16,13 +15,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-def check_event(event: EventName) -> str:
-    """Give the plain name of an event. Raises LocalProtocolError for a name that no event may have."""
-    if event in RESERVED_EVENTS:
-        raise LocalProtocolError(f"{event!r} is a reserved name: Socket.IO uses it itself; choose another")
-    return str(event)
 
 
 class Emits(ABC):

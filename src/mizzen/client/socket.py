@@ -16,7 +16,7 @@ from mizzen.client.requests import Requests
 from mizzen.client.streams import Args, EventStream, Streams
 from mizzen.errors import ConnectFailed, ConnectRefused
 from mizzen.events import EventName
-from mizzen.handling import unpack
+from mizzen.handling import number_name, unpack
 from mizzen.listeners import Listeners, Listening
 from mizzen.protocol.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Packet
 from mizzen.types import JSON, Reason
@@ -317,7 +317,7 @@ class ClientSocket(Requests, Emits, Listening):
     def _event(self, data: list[JSON], id: int | None, size: int) -> None:
         name, *args = data
         if name.__class__ is not str:
-            name = str(int(name)) if isinstance(name, float) and name.is_integer() else str(name)
+            name = number_name(name)
         # "every EVENT without ack id and not volatile gets an extra last argument"
         if id is None and self._recovery.pid is not None:
             self._recovery.take(args)

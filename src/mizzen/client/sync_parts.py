@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, overload
 from weakref import finalize
 
-from mizzen.client.emits import check_event
 from mizzen.events import Event, EventName
+from mizzen.listeners import check_event
 from mizzen.types import JSON
 
 if TYPE_CHECKING:

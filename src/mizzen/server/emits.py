@@ -7,9 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, ParamSpec, TypeAlias, TypeVar, cast, overload
 
-from mizzen.errors import LocalProtocolError
 from mizzen.events import Event, EventName
-from mizzen.protocol.packet import RESERVED_EVENTS
 from mizzen.types import JSON
 
 if TYPE_CHECKING:
@@ -31,13 +29,6 @@ def flatten(rooms: Iterable[Rooms]) -> tuple[str, ...]:
                 raise TypeError(f"{name!r} is not the name of a room: expected str, or lists of str")
             names.append(name)
     return tuple(names)
-
-
-def check_event(event: EventName) -> str:
-    """Give the plain name of an event. Raises LocalProtocolError for a name that no event may have."""
-    if event in RESERVED_EVENTS:
-        raise LocalProtocolError(f"{event!r} is a reserved name: Socket.IO uses it itself; choose another")
-    return event if type(event) is str else str(event)
 
 
 def check_unnamed(arguments: Mapping[str, JSON]) -> None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Self, TypedDict, Unpack, cast
 
 from mizzen.errors import LocalProtocolError
 from mizzen.events import EventName
+from mizzen.listeners import check_event
 from mizzen.ports import Target
 from mizzen.protocol.packet import EVENT, Packet
 from mizzen.server.acks import Replies
-from mizzen.server.emits import Broadcasts, Converses, Rooms, check_event, flatten
+from mizzen.server.emits import Broadcasts, Converses, Rooms, flatten
 from mizzen.server.remote import RemoteSocket
 from mizzen.types import JSON
 

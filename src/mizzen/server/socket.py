@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar, cast
 
 from mizzen.errors import ConnectionClosed, LocalProtocolError
 from mizzen.events import EventName
-from mizzen.listeners import Handler, Listeners, Listening, Plan
+from mizzen.listeners import Handler, Listeners, Listening, Plan, check_event
 from mizzen.ports import AckWaiter, SavedSession, SocketDetails, Target, Write
 from mizzen.protocol.encoded import Encoded
 from mizzen.protocol.packet import DISCONNECT, Packet
 from mizzen.server.acks import Reply
-from mizzen.server.emits import Converses, Rooms, check_event, flatten
+from mizzen.server.emits import Converses, Rooms, flatten
 from mizzen.server.gone import Gone
 from mizzen.server.operator import Operator, SocketOperator
 from mizzen.signatures import Signature
