@@ -14,7 +14,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 import uvloop
 from uvicorn import Config
@@ -23,15 +23,16 @@ from uvicorn.server import ServerState
 
 from benchmarks.micro import measure
 from mizzen import Handshake, JSONCodec, Server, Socket
+from mizzen.options import ServerOptions
 from mizzen.protocol.websocket import apply_mask
 from mizzen.server.gone import Gone
 from mizzen.transports.native import WebSocketProtocol
 from mizzen.types import JSON, Receive, Scope, Send
 from mizzen.virtual.answer import fold_headers, make_jwr
-from mizzen.virtual.dispatch import dispatch
+from mizzen.virtual.dispatch import Exchange
 from mizzen.virtual.headers import pin
 from mizzen.virtual.request import parse_request
-from mizzen.virtual.scope import SOCKET_EXTENSION, build_scope
+from mizzen.virtual.scope import Kept, build_scope
 
 HEADERS = (
     b"host: 127.0.0.1:8000\r\nuser-agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0\r\n"
@@ -163,9 +164,22 @@ def run(coroutine: Coroutine[Any, Any, None]) -> None:
     raise RuntimeError("the coroutine waits")
 
 
+class Asker:
+    """Wants nothing of what becomes of its requests."""
+
+    def __init__(self) -> None:
+        self.options = ServerOptions()
+
+    def answered(self, exchange: Exchange, jwr: JSON) -> None: ...
+
+    def failed(self, exchange: Exchange, error: Exception) -> None: ...
+
+    def cookie_set(self, exchange: Exchange, set_cookie: bytes) -> None: ...
+
+
 def stages() -> dict[str, Callable[[], object]]:
     """Give the stages of a socket request, and those of an echo that it does not have."""
-    codec, gone, socket = JSONCodec(), Gone(), object()
+    codec, gone, socket = JSONCodec(), Gone(), cast("Socket", object())
     decoder = codec.decoder()
     pairs = [line.partition(b": ") for line in (HEADERS + UPGRADE).splitlines()]
     headers = [(name, value) for name, _, value in pairs]
@@ -174,18 +188,17 @@ def stages() -> dict[str, Callable[[], object]]:
     request, pinned, body = parse_request("get", args), pin(()), b'{"hello":"0123"}'
     answer_headers = [(b"content-type", b"application/json"), (b"content-length", b"16")]
 
+    kept, asker = Kept(handshake, "root_path"), Asker()
+
     def scope_of() -> Scope:
-        extensions = {SOCKET_EXTENSION: socket}
-        return build_scope(handshake, request, extra_headers={}, root_path="", state=None, extensions=extensions, pinned=pinned)
+        return build_scope(kept, request, socket, {}, None, pinned)
 
     scope = scope_of()
 
-    def ignore(_: object) -> None: ...
-
     async def drop(_: object) -> None: ...
 
-    def app_by_dispatch() -> None:
-        run(dispatch(hello, scope, b"", answer=ignore, gone=gone, max_response=99, debug=False, on_error=ignore, on_cookie=ignore))
+    def app_by_exchange() -> None:
+        run(Exchange(asker, request, gone, socket, 1, b"").run(hello, scope))
 
     def jwr() -> dict[str, JSON]:
         return make_jwr("GET", 200, fold_headers(answer_headers), body)
@@ -195,7 +208,7 @@ def stages() -> dict[str, Callable[[], object]]:
         "request: decode the packet": lambda: decoder.feed(REQUEST[1:]),
         "request: parse": lambda: parse_request("get", args),
         "request: scope": scope_of,
-        "request: run the app (with the next two)": app_by_dispatch,
+        "request: run the app (with the next two)": app_by_exchange,
         "request:   the app's own": lambda: run(hello(scope, None, drop)),  # pyright: ignore[reportArgumentType]
         "request:   the JWR": jwr,
         "request: encode the ack": lambda: codec.encode_ack("/", (answer,), 123),

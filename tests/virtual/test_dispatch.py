@@ -13,10 +13,11 @@ import pytest
 
 from mizzen.server.gone import Gone
 from mizzen.types import ASGIApp, Handshake
-from mizzen.virtual.dispatch import AnswerRefused, SocketGone, dispatch
+from mizzen.virtual.dispatch import AnswerRefused, SocketGone
 from mizzen.virtual.headers import pin
 from mizzen.virtual.request import parse_request
-from mizzen.virtual.scope import build_scope
+from mizzen.virtual.scope import Kept, build_scope
+from tests.virtual.asker import dispatch
 
 START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
 
@@ -35,7 +36,7 @@ class Exchange:
         self.on_answer: Callable[[], None] = lambda: None
         request = parse_request(verb, [{"url": "/x", "data": data}])
         handshake = Handshake({"type": "http", "headers": [], "query_string": b"", "path": "/"})
-        scope = build_scope(handshake, request, extra_headers={}, root_path="", state=None, extensions={}, pinned=pin(()))
+        scope = build_scope(Kept(handshake, "root_path"), request, "the socket", {}, None, pin(()))
         self.run = dispatch(
             app,
             scope,
@@ -428,7 +429,7 @@ async def test_a_refusal_in_a_frameworks_words_is_not_reported(wrap: str) -> Non
 async def guarded(app: Any, gone: Gone, answer: Callable[[dict[str, Any]], None], errors: list[Exception], **limits: Any) -> None:
     request = parse_request("get", [{"url": "/x"}])
     handshake = Handshake({"type": "http", "headers": [], "query_string": b"", "path": "/"})
-    scope = build_scope(handshake, request, extra_headers={}, root_path="", state=None, extensions={}, pinned=pin(()))
+    scope = build_scope(Kept(handshake, "root_path"), request, "the socket", {}, None, pin(()))
     await dispatch(app, scope, b"", answer=answer, gone=gone, max_response=99, debug=False, on_error=errors.append, **limits)
 
 

@@ -15,11 +15,11 @@ from starlette.responses import StreamingResponse
 
 from mizzen.server.gone import Gone
 from mizzen.types import ASGIApp, Handshake
-from mizzen.virtual.dispatch import dispatch
 from mizzen.virtual.headers import pin
 from mizzen.virtual.request import parse_request
-from mizzen.virtual.scope import SOCKET_EXTENSION, build_scope
+from mizzen.virtual.scope import Kept, build_scope
 from tests.virtual.apps import APPS
+from tests.virtual.asker import dispatch
 
 COMMON = {"host": "app.example", "user-agent": "test", "cookie": "sid=1"}
 LEFT_OUT = {"set-cookie", "content-length", "date", "server", "connection", "transfer-encoding", "keep-alive"}
@@ -113,8 +113,7 @@ def scope_of(verb: str, payload: dict[str, Any]) -> tuple[Any, bytes]:
             "server": ("app.example", 80),
         }
     )
-    extensions = {SOCKET_EXTENSION: "the socket"}
-    scope = build_scope(handshake, request, extra_headers={}, root_path="", state={}, extensions=extensions, pinned=pin(("x-pinned",)))
+    scope = build_scope(Kept(handshake, "root_path"), request, "the socket", {}, {}, pin(("x-pinned",)))
     return scope, request.body or b""
 
 

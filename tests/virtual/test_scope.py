@@ -9,7 +9,7 @@ import pytest
 from mizzen.types import Handshake
 from mizzen.virtual.headers import is_pinned, pin
 from mizzen.virtual.request import parse_request
-from mizzen.virtual.scope import SOCKET_EXTENSION, build_scope, socket_of
+from mizzen.virtual.scope import SOCKET_EXTENSION, Kept, build_scope, socket_of
 
 HANDSHAKE = {
     "type": "websocket",
@@ -64,13 +64,14 @@ KEPT = [
 
 
 def build(verb: str = "get", payload: dict[str, Any] | None = None, **options: Any) -> Any:
-    given: dict[str, Any] = {"extra_headers": {}, "root_path": "", "state": None, "extensions": {}, "pinned": pin(())} | options
-    handshake = Handshake(given.pop("handshake", HANDSHAKE))
-    return build_scope(handshake, parse_request(verb, [{"url": "/a%20b?x=1"} | (payload or {})]), **given)
+    given: dict[str, Any] = {"socket": "socket", "extra_headers": {}, "state": None, "pinned": pin(())} | options
+    # The root path of the app that answers may be another than that of the server.
+    kept = Kept(Handshake(given.pop("handshake", HANDSHAKE) | {"app_root_path": given.pop("root_path", "")}), "app_root_path")
+    return build_scope(kept, parse_request(verb, [{"url": "/a%20b?x=1"} | (payload or {})]), **given)
 
 
 def test_the_whole_scope() -> None:
-    assert build(extensions={SOCKET_EXTENSION: "socket"}) == {
+    assert build() == {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": "1.1",
@@ -103,17 +104,19 @@ def test_the_root_path_is_that_of_the_app_that_answers() -> None:
 
 
 def test_nothing_is_shared_between_requests() -> None:
-    state, extensions = {"db": object()}, {SOCKET_EXTENSION: object()}
-    first, second = build(state=state, extensions=extensions), build(state=state, extensions=extensions)
+    state, socket = {"db": object()}, object()
+    kept, request = Kept(Handshake(HANDSHAKE), "root_path"), parse_request("get", [{"url": "/"}])
+    first, second = [build_scope(kept, request, socket, {}, state, pin(())) for _ in range(2)]
     first["state"]["user"] = "root"
-    first["extensions"]["x"] = 1
+    first["asgi"]["x"] = first["extensions"]["x"] = first["x"] = 1
     first["headers"].append((b"x", b"y"))
     assert second["state"] == state
     assert second["state"]["db"] is state["db"]
-    assert second["extensions"] == extensions
+    assert second["extensions"] == {SOCKET_EXTENSION: socket}
+    assert second["asgi"] == {"version": "3.0", "spec_version": "2.4"}
     assert second["headers"] == KEPT
+    assert "x" not in second
     assert "user" not in state
-    assert "x" not in extensions
 
 
 def headers_of(scope: Any) -> dict[bytes, list[bytes]]:
@@ -192,10 +195,10 @@ class Request:
 @pytest.mark.parametrize(
     "source",
     [
-        build(extensions={SOCKET_EXTENSION: "s"}),
-        Request(scope=build(extensions={SOCKET_EXTENSION: "s"})),
-        Request(environ={"REQUEST_METHOD": "GET", "asgi.scope": build(extensions={SOCKET_EXTENSION: "s"})}),
-        {"REQUEST_METHOD": "GET", "asgi.scope": build(extensions={SOCKET_EXTENSION: "s"})},
+        build(socket="s"),
+        Request(scope=build(socket="s")),
+        Request(environ={"REQUEST_METHOD": "GET", "asgi.scope": build(socket="s")}),
+        {"REQUEST_METHOD": "GET", "asgi.scope": build(socket="s")},
     ],
     ids=["scope", "request", "WSGI request", "environ"],
 )

@@ -61,11 +61,15 @@ def dumps(value: JSON, attachments: list[bytes] | None = None) -> bytes:
     cannot be encoded. NaN and infinities become null; keys that are None, bool or numbers become strings as in JavaScript. Raises
     `TypeError` for what has no meaning in JSON, for circular references and for more than 1,000 levels of nesting.
     """
-
     try:
         return orjson.dumps(value, None, _OPTIONS)  # nearly everything is plain, and a hook costs as much again
     except TypeError:
         pass
+    return _dumps_more(value, attachments)
+
+
+def _dumps_more(value: JSON, attachments: list[bytes] | None) -> bytes:
+    """Encode what may not be plain."""
 
     def hook(item: Any) -> JSON:
         if attachments is not None and isinstance(item, BINARY):

@@ -9,21 +9,18 @@ class Gone:
     """Tells the requests of one socket that it is gone.
 
     One object per socket serves all its requests, and costs a request nothing unless the app waits for `http.disconnect`. To be used on the
-    event loop's thread only. It is true once the socket is gone.
+    event loop's thread only. `happened` says whether the socket is gone.
     """
 
-    __slots__ = ("_gone", "_watchers")
+    __slots__ = ("_watchers", "happened")
 
     def __init__(self) -> None:
-        self._gone = False
+        self.happened: bool = False
         self._watchers: set[Callable[[], None]] = set()
-
-    def __bool__(self) -> bool:
-        return self._gone
 
     def happen(self) -> None:
         """Say that the socket is gone."""
-        self._gone = True
+        self.happened = True
         watchers, self._watchers = self._watchers, set()
         for watcher in watchers:
             watcher()

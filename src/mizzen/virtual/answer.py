@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from mizzen.types import JSON
 
+JSON_TYPE = "application/json"
+
 # They belong to the HTTP answer that there is none of; cookies stay out of the reach of scripts.
 _LEFT_OUT = HOP_BY_HOP | {b"date", b"server", b"set-cookie"}
 _USUAL = (b"content-type", b"content-length", b"cache-control", b"etag", b"last-modified", b"location", b"vary", b"content-encoding")
@@ -64,14 +66,19 @@ def make_jwr(method: str, status: int, headers: dict[str, str], body: bytes) -> 
     if method == "HEAD" or status in _BODILESS or status < 200:
         return {"headers": headers, "statusCode": status}
     content_type = headers.get("content-type", "")
-    if body and headers.get("content-encoding", "identity") != "identity":
-        return {"body": body, "headers": headers, "statusCode": status}
-    is_json = content_type == "application/json" or _is_json(content_type)
-    if is_json or _is_text(content_type):
-        if body or not is_json:
-            return {"body": _decode_json(body) if is_json else _decode_text(body, content_type), "headers": headers, "statusCode": status}
-    elif body:
-        return {"body": body, "headers": headers, "statusCode": status}
+    value: JSON = body
+    if body and "content-encoding" in headers and headers["content-encoding"] != "identity":
+        pass
+    elif content_type == JSON_TYPE or _is_json(content_type):
+        if body:
+            try:
+                value = orjson.loads(body)
+            except ValueError:
+                value = _decode_json(body)
+    elif _is_text(content_type):
+        return {"body": _decode_text(body, content_type), "headers": headers, "statusCode": status}
+    if body:
+        return {"body": value, "headers": headers, "statusCode": status}
     return {"headers": headers, "statusCode": status}
 
 
@@ -81,7 +88,7 @@ def _kind(content_type: str) -> str:
 
 def _is_json(content_type: str) -> bool:
     kind = _kind(content_type)
-    return kind == "application/json" or kind == "text/json" or kind.endswith("+json")
+    return kind == JSON_TYPE or kind == "text/json" or kind.endswith("+json")
 
 
 def _is_text(content_type: str) -> bool:
@@ -90,10 +97,7 @@ def _is_text(content_type: str) -> bool:
 
 
 def _decode_json(body: bytes) -> JSON:
-    try:
-        return orjson.loads(body)
-    except ValueError:
-        pass
+    """Make what can be made of JSON that the quick way refuses."""
     text = body.decode("utf-8-sig", "replace")  # fetch() skips a byte order mark too, and puts U+FFFD where there is no character
     try:
         return javascript.loads(text)

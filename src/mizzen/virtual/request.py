@@ -48,7 +48,7 @@ class SocketRequest(Struct, gc=False):
     content_type: bytes | None
 
 
-def parse_request(verb: str, args: Sequence[JSON], *, body_of_get: bool = False) -> SocketRequest:
+def parse_request(verb: str, args: Sequence[JSON], body_of_get: bool = False) -> SocketRequest:
     """Make a request of an event: `verb` is its name, one of `VERBS`, and `args` what followed the name.
 
     There is one argument, an object with `url` and, if wanted, `headers`, `data` and `params`. Its `method` means nothing, as in Sails.
@@ -64,13 +64,16 @@ def parse_request(verb: str, args: Sequence[JSON], *, body_of_get: bool = False)
         raise RequestInvalid(_wrong_arguments(verb, args))
     payload: dict[str, JSON] = args[0]
     path, raw_path, query = parse_url(payload.get("url"))
+    headers: list[tuple[bytes, bytes]] = []
+    body = content_type = None
     given = payload.get("headers")
-    headers = {} if given is None or given == {} else parse_headers(given)
-    content_type = headers.pop(b"content-type", None) if headers else None
+    if given is not None and given != {}:
+        parsed = parse_headers(given)
+        content_type = parsed.pop(b"content-type", None)
+        headers += parsed.items()
     data = payload.get("data")
     if "params" in payload:
         data = _merge(payload["params"], data)
-    body = None
     if verb in _IN_QUERY:
         content_type = None
         if data is not None and data != {}:
@@ -79,7 +82,7 @@ def parse_request(verb: str, args: Sequence[JSON], *, body_of_get: bool = False)
                 body, content_type = _encode_body(data, None)
     elif data is not None and (data != {} or verb not in _EMPTY_IS_ABSENT):
         body, content_type = _encode_body(data, content_type)
-    return SocketRequest(_METHODS[verb], path, raw_path, query, list(headers.items()) if headers else [], body, content_type)
+    return SocketRequest(_METHODS[verb], path, raw_path, query, headers, body, content_type)
 
 
 def _wrong_arguments(verb: str, args: Sequence[JSON]) -> str:

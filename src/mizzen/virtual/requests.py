@@ -5,18 +5,17 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
-
-from msgspec import Struct
 
 from mizzen.options import RequestsMode
 from mizzen.types import JSON, ASGIApp, Handshake, Scope
 from mizzen.virtual.cookies import CookieJar, read_cookies, with_cookies
-from mizzen.virtual.dispatch import dispatch
+from mizzen.virtual.dispatch import Exchange
 from mizzen.virtual.headers import pin
 from mizzen.virtual.invalid import RequestInvalid
-from mizzen.virtual.request import VERBS, SocketRequest, parse_request
-from mizzen.virtual.scope import SOCKET_EXTENSION, build_scope, kept_of
+from mizzen.virtual.request import VERBS, parse_request
+from mizzen.virtual.scope import Kept, build_scope, kept_of
 from mizzen.virtual.scope import socket_of as scope_socket
 
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 
 SDK_VERSION = "__sails_io_sdk_version"
 OLDEST_SDK = (0, 11, 0)
-
-NOT_FOUND = "Not Found"
 
 
 class Requests:
@@ -41,9 +38,11 @@ class Requests:
         self._mode: RequestsMode = options.requests
         # Mounted under a path, the server is not the app that answers: that one's root is the outer app's.
         self._root_key = "root_path" if options.requests_to is None else "app_root_path"
-        self._options = options
+        self.options: ServerOptions = options
         self._pinned = pin(options.pinned_headers)
-        self.report: Callable[[Exception, Socket, str], None] = report
+        sent = {"headers": options.send_response_headers, "statusCode": options.send_status_code}
+        self._unsent = [key for key, wanted in sent.items() if not wanted]
+        self._report = report
 
     def takes(self, socket: Socket, name: JSON, args: list[JSON]) -> bool:
         """Say whether an event without a handler is a request.
@@ -64,20 +63,13 @@ class Requests:
     def answer(self, socket: Socket, verb: str, args: list[JSON], id: int | None) -> Coroutine[Any, Any, None]:
         """Begin one request; the coroutine runs it and acks it."""
         handshake = socket.handshake
-        connection = handshake.scope
+        sails = self._mode == "sails"
         try:
-            if self._mode == "sails":
+            if sails:
                 check_sdk(handshake)
-            request = parse_request(verb, args, body_of_get=self._mode == "sails")
-            scope = build_scope(
-                handshake,
-                request,
-                extra_headers=socket.headers,
-                root_path=connection.get(self._root_key, ""),
-                state=connection.get("state") if self.state is None else self.state,
-                extensions={SOCKET_EXTENSION: socket},
-                pinned=self._pinned,
-            )
+            request = parse_request(verb, args, sails)
+            kept, own = kept_of(handshake, self._root_key), socket.headers
+            scope = build_scope(kept, request, socket, own, kept.state if self.state is None else self.state, self._pinned)
         except RequestInvalid as invalid:
             if id is not None:
                 socket.ack(id, (invalid.payload,))
@@ -86,73 +78,63 @@ class Requests:
             return _nothing()
         app = self.app
         if app is None:
-            self.give(socket, id, {"body": NOT_FOUND, "headers": {}, "statusCode": 404})
+            self._give(socket, id, HTTPStatus.NOT_FOUND, HTTPStatus.NOT_FOUND.phrase)
             return _nothing()
-        options = self._options
-        asked = _Asked(self, socket, id, request, scope["raw_path"])
-        return dispatch(
-            app,
-            scope,
-            request.body or b"",
-            answer=asked.answer,
-            gone=socket.leaving,
-            max_response=options.max_response,
-            debug=options.debug,
-            on_error=asked.report,
-            on_cookie=asked.keep if asked.add_cookies(scope, handshake) else None,
-            timeout=options.request_timeout,
-            cancel=options.cancel_on_disconnect,
-        )
+        cookie: bytes | None = kept.cookie
+        if own or request.headers or kept.refuses_cookies or socket.jar is not None:
+            cookie = _choose_cookies(scope, kept, socket.jar)
+        return Exchange(self, request, socket.leaving, socket, id, cookie).run(app, scope)
 
     def refuse(self, socket: Socket, id: int | None) -> None:
         """Answer a request that is one too many."""
-        limit = self._options.max_requests
-        self.give(socket, id, {"body": f"Too many requests: a socket may have {limit} in flight", "headers": {}, "statusCode": 429})
+        limit = self.options.max_requests
+        self._give(socket, id, HTTPStatus.TOO_MANY_REQUESTS, f"Too many requests: a socket may have {limit} in flight")
 
-    def give(self, socket: Socket, id: int | None, jwr: dict[str, JSON]) -> None:
+    def answered(self, exchange: Exchange, jwr: dict[str, JSON]) -> None:
         """Ack a request with its answer."""
-        if id is None:
-            return
-        if not self._options.send_response_headers:
-            jwr.pop("headers", None)
-        if not self._options.send_status_code:
-            jwr.pop("statusCode", None)
-        socket.ack(id, (jwr,))
+        if exchange.id is not None:
+            if self._unsent:
+                self._shorten(jwr)
+            exchange.socket.ack(exchange.id, (jwr,))
 
+    def _give(self, socket: Socket, id: int | None, status: HTTPStatus, body: str) -> None:
+        """Ack a request that does not reach the app."""
+        if id is not None:
+            jwr: dict[str, JSON] = {"body": body, "headers": {}, "statusCode": status.value}
+            self._shorten(jwr)
+            socket.ack(id, (jwr,))
 
-class _Asked(Struct, eq=False):
-    """One request: who asked, and what is to become of the answer."""
+    def _shorten(self, jwr: dict[str, JSON]) -> None:
+        for key in self._unsent:
+            jwr.pop(key, None)
 
-    requests: Requests
-    socket: Socket
-    id: int | None
-    request: SocketRequest
-    path: bytes
-    cookie: bytes = b""
+    def failed(self, exchange: Exchange, error: Exception) -> None:
+        """Tell the server what went wrong in a request."""
+        request = exchange.request
+        self._report(error, exchange.socket, f"{request.method} {request.path}")
 
-    def answer(self, jwr: dict[str, JSON]) -> None:
-        self.requests.give(self.socket, self.id, jwr)
-
-    def report(self, error: Exception) -> None:
-        self.requests.report(error, self.socket, f"{self.request.method} {self.request.path}")
-
-    def add_cookies(self, scope: Scope, handshake: Handshake) -> bool:
-        """Put the socket's cookies into the request, and say whether to keep those of its answer; with `nosession` there are neither."""
-        kept, jar = kept_of(handshake), self.socket.jar
-        changed = self.request.headers or self.socket.headers  # else the headers are the handshake's
-        self.cookie, refused = read_cookies(scope["headers"]) if changed else (kept.cookie, False)
-        if refused or kept.refuses_cookies:
-            scope["headers"] = with_cookies(scope["headers"], b"")
-            return False
-        if jar is not None and isinstance(jar, CookieJar):
-            scope["headers"] = with_cookies(scope["headers"], jar.merge(self.cookie, self.path, time.time()))
-        return True
-
-    def keep(self, set_cookie: bytes) -> None:
-        jar = self.socket.jar
+    def cookie_set(self, exchange: Exchange, set_cookie: bytes) -> None:
+        """Keep a cookie that an answer has set for the later requests of its socket."""
+        socket = exchange.socket
+        jar = socket.jar
         if not isinstance(jar, CookieJar):
-            jar = self.socket.jar = CookieJar()
-        jar.store(set_cookie, self.path, time.time(), self.cookie)
+            jar = socket.jar = CookieJar()
+        path = kept_of(socket.handshake, self._root_key).raw_root_path + exchange.request.raw_path
+        jar.store(set_cookie, path, time.time(), exchange.cookie or b"")
+
+
+def _choose_cookies(scope: Scope, kept: Kept, jar: object | None) -> bytes | None:
+    """Put the socket's cookies into the request, and give what the client itself sends.
+
+    With `nosession` there are none, and none are kept: None.
+    """
+    cookie, refused = read_cookies(scope["headers"])
+    if refused or kept.refuses_cookies:
+        scope["headers"] = with_cookies(scope["headers"], b"")
+        return None
+    if isinstance(jar, CookieJar):
+        scope["headers"] = with_cookies(scope["headers"], jar.merge(cookie, scope["raw_path"], time.time()))
+    return cookie
 
 
 async def _nothing() -> None:

@@ -25,19 +25,34 @@ _KEPT = "socket requests"
 
 
 class Kept:
-    """What the requests of one handshake have in common."""
+    """What the requests of one handshake have in common.
 
-    __slots__ = ("cookie", "fields", "headers", "refuses_cookies")
+    `root_path` is that of the app that answers, which may be another than the handshake's; `state` what a lifespan left that is not ours.
+    """
 
-    def __init__(self, handshake: Handshake) -> None:
+    __slots__ = ("cookie", "fields", "headers", "raw_root_path", "refuses_cookies", "root_path", "state")
+
+    def __init__(self, handshake: Handshake, root_key: str) -> None:
         connection = handshake.scope
         scheme = connection.get("scheme", "http")
+        self.root_path: str = connection.get(root_key, "")
+        self.raw_root_path: bytes = quote(self.root_path).encode("ascii")
+        self.state: Mapping[str, Any] | None = connection.get("state")
+        # Every key of a scope, so that a copy has room for all of them.
         self.fields: dict[str, Any] = {
             "type": "http",
+            "asgi": None,
             "http_version": "1.1",
+            "method": None,
             "scheme": _SCHEMES.get(scheme, scheme),
+            "path": None,
+            "raw_path": None,
+            "query_string": None,
+            "root_path": self.root_path,
+            "headers": None,
             "client": connection.get("client"),
             "server": connection.get("server"),
+            "extensions": None,
         }
         self.headers: list[Header] = [
             (name, value)
@@ -49,33 +64,33 @@ class Kept:
         self.refuses_cookies: bool = refuses or (b"nosession" in connection["query_string"] and bool(handshake.query.get("nosession")))
 
 
-def kept_of(handshake: Handshake) -> Kept:
-    """Give what the requests of a handshake have in common; made with the first one, and kept with the handshake."""
+def kept_of(handshake: Handshake, root_key: str) -> Kept:
+    """Give what the requests of a handshake have in common; made with the first one, and kept with the handshake.
+
+    `root_key` names the root path of the app that answers in the handshake's scope.
+    """
     kept: Kept | None = handshake.__dict__.get(_KEPT)
     if kept is None:
-        kept = handshake.__dict__[_KEPT] = Kept(handshake)
+        kept = handshake.__dict__[_KEPT] = Kept(handshake, root_key)
     return kept
 
 
 def build_scope(
-    handshake: Handshake,
+    kept: Kept,
     request: SocketRequest,
-    *,
+    socket: object,
     extra_headers: Mapping[str, str],
-    root_path: str,
     state: Mapping[str, Any] | None,
-    extensions: Mapping[str, Any],
     pinned: frozenset[bytes],
 ) -> Scope:
     """Build the HTTP scope (ASGI 3.0, specification 2.4) of one request: a new dict, since frameworks write into it.
 
     The headers are the handshake's, less those of the connection and of its own body; over them `extra_headers`, which the server set and
     may name anything; over those the message's, less pinned names (`pinned` comes from `headers.pin`). Address, host and scheme are the
-    handshake's, as the middleware around the server left them. `root_path` is that of the app that answers, which may be another than the
-    handshake's; `state`, what its lifespan left, is copied so that one request does not see what another put there. Of the handshake's
-    extensions none is passed on: they tell what its server can do, such as sending a file by path.
+    handshake's, as the middleware around the server left them. `state`, what the app's lifespan left, is copied so that one request does
+    not see what another put there. Of the handshake's extensions none is passed on: they tell what its server can do, such as sending a
+    file by path.
     """
-    kept = kept_of(handshake)
     if extra_headers or request.headers:
         own = encode_headers(extra_headers) if extra_headers else {}
         for name, value in request.headers:
@@ -95,12 +110,11 @@ def build_scope(
     scope = kept.fields.copy()
     scope["asgi"] = {"version": "3.0", "spec_version": "2.4"}
     scope["method"] = request.method
-    scope["path"] = root_path + request.path
-    scope["raw_path"] = quote(root_path).encode("ascii") + request.raw_path if root_path else request.raw_path
+    scope["path"] = kept.root_path + request.path
+    scope["raw_path"] = kept.raw_root_path + request.raw_path
     scope["query_string"] = request.query
-    scope["root_path"] = root_path
     scope["headers"] = headers
-    scope["extensions"] = dict(extensions)
+    scope["extensions"] = {SOCKET_EXTENSION: socket}
     if state is not None:
         scope["state"] = dict(state)
     return scope
