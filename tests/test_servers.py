@@ -11,15 +11,17 @@ import signal
 import socket
 import sys
 import tempfile
+import tomllib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO
 
 import httpx
 import pytest
 from websockets.asyncio.client import connect as open_websocket
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import InvalidMessage, InvalidStatus
 from websockets.typing import Origin
 
 from tests.support import NATIVE, WITHIN, Polling, Wire, join, join_namespace, open_polling
@@ -27,6 +29,12 @@ from tests.support import NATIVE, WITHIN, Polling, Wire, join, join_namespace, o
 ROOT = Path(__file__).resolve().parent.parent
 APP = "tests.transports.served:io"
 PLACEHOLDER = '{"_placeholder":true,"num":0}'
+PYTEST = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+WARNINGS = ",".join(["default", *(rule for rule in PYTEST["filterwarnings"] if rule.startswith("ignore:"))])
+"""Every warning is told, less those that no test minds."""
+
+SANSIO = "uvicorn, h11, sans-IO websockets"
+UVICORN = tuple(int(part) for part in version("uvicorn").split(".")[:3])
 
 
 def free_port() -> int:
@@ -42,7 +50,7 @@ def uvicorn_command(*more: str) -> list[str]:
 
 COMMANDS = {
     "uvicorn": uvicorn_command(),
-    "uvicorn, h11, sans-IO websockets": uvicorn_command("--http", "h11", "--ws", "websockets-sansio", "--loop", "asyncio"),
+    SANSIO: uvicorn_command("--http", "h11", "--ws", "websockets-sansio", "--loop", "asyncio"),
     "uvicorn, native": uvicorn_command("--ws", NATIVE),
     "uvicorn, h11, native": uvicorn_command("--http", "h11", "--ws", NATIVE, "--loop", "asyncio"),
     "uvicorn, httptools, wsproto": uvicorn_command("--http", "httptools", "--ws", "wsproto"),
@@ -82,7 +90,7 @@ async def running(server: str | Sequence[str]) -> AsyncIterator[Process]:
             sys.executable,
             *[argument.replace("{port}", str(port)) for argument in (COMMANDS[server] if isinstance(server, str) else server)],
             cwd=ROOT,
-            env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default"},
+            env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": WARNINGS},
             stdout=output,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,  # hypercorn and granian have workers, which are to go with them
@@ -180,7 +188,7 @@ async def status_before_the_body(url: str, target: str, length: int) -> int:
     return int(line.split()[1])
 
 
-async def refusals(url: str) -> None:
+async def refusals(url: str, server: str) -> None:
     """See that refusals reach the client as they should, and that a foreign page is kept out."""
     async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
         answer = await http.get("/socket.io/?EIO=4&transport=polling&sid=unknown")
@@ -193,10 +201,13 @@ async def refusals(url: str) -> None:
         assert await status_before_the_body(url, f"/socket.io/?EIO=4&transport=polling&sid={sid}", 1_000_001) == 413
         assert (await http.post(f"/socket.io/?EIO=4&transport=polling&sid={sid}", content=b"6")).text == "ok"
     address = f"ws{url.removeprefix('http')}/socket.io/?EIO=4&transport=websocket"
-    with pytest.raises(InvalidStatus) as refused:
+    # Before that version uvicorn's sans-IO class sent a Content-Length of its own beside the app's, and clients refuse an answer with two.
+    unreadable = server == SANSIO and UVICORN < (0, 52, 1)
+    with pytest.raises(InvalidMessage if unreadable else InvalidStatus) as refused:
         await open_websocket(address, origin=Origin("http://foreign.example"), proxy=None)
-    # 400 where the server lets an app answer a WebSocket request, else its own 403
-    assert refused.value.response.status_code in (400, 403)
+    if isinstance(refused.value, InvalidStatus):
+        # 400 where the server lets an app answer a WebSocket request, else its own 403
+        assert refused.value.response.status_code in (400, 403)
 
 
 def check_log(log: str) -> None:
@@ -217,7 +228,7 @@ async def test_an_asgi_server_carries_everything_and_ends_cleanly(server: str) -
                 await talk_by_websocket(wire)
             await polling.post("1")
         await upgrade(url)
-        await refusals(url)
+        await refusals(url, server)
         async with join(url) as (wire, _):
             wire.connection.transport.abort()
         code = await process.end(signal.SIGTERM)

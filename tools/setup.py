@@ -1,6 +1,6 @@
 """Set the project up: the virtual environment, and the npm packages of the folders that are named.
 
-python tools/setup.py [--venv FOLDER] [FOLDER_WITH_PACKAGE_JSON …]
+python tools/setup.py [--venv FOLDER] [--lowest] [FOLDER_WITH_PACKAGE_JSON …]
 
 Run by `make`, with any Python 3.11 or later; needs nothing but the standard library. What is made ends with a key: a hash of all
 that it was made from. Where the key is right nothing is done. Where it is missing or wrong (an interrupted run, changed
@@ -25,6 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements-dev.txt"
+LOWEST = ROOT / "tools/lowest.py"
 KEY = ".mizzen-key"
 
 
@@ -32,12 +33,13 @@ def main() -> None:
     """Make what is missing."""
     parser = argparse.ArgumentParser(prog="tools/setup.py")
     parser.add_argument("--venv", default=".venv", help="folder of the virtual environment, from the project's root (default: .venv)")
+    parser.add_argument("--lowest", action="store_true", help="with the lowest versions that pyproject.toml allows")
     parser.add_argument("packages", nargs="*", help="folders with a package.json, from the project's root")
     arguments = parser.parse_args()
     folder = ROOT / arguments.venv
     with one_at_a_time():
-        if read_key(folder) != venv_key(folder):
-            make_venv(folder)
+        if read_key(folder) != venv_key(folder, arguments.lowest):
+            make_venv(folder, arguments.lowest)
         for name in arguments.packages:
             packages = ROOT / name
             if read_key(packages / "node_modules") != packages_key(packages):
@@ -62,7 +64,7 @@ def one_at_a_time() -> Generator[None, None, None]:
         yield
 
 
-def venv_key(folder: Path) -> str:
+def venv_key(folder: Path, lowest: bool) -> str:
     """Hash what the virtual environment depends on; the empty string when its interpreter does not run."""
     try:
         answer = subprocess.run(
@@ -74,7 +76,8 @@ def venv_key(folder: Path) -> str:
         project = tomllib.load(file)
     built_from = json.dumps([project["build-system"], project["project"]], sort_keys=True)
     # The scripts in bin/ and the editable install hold absolute paths, hence the folder.
-    return digest(str(folder), answer.stdout.strip(), REQUIREMENTS.read_text(encoding="utf-8"), built_from)
+    versions = [file.read_text(encoding="utf-8") for file in (REQUIREMENTS, *([LOWEST] if lowest else []))]
+    return digest(str(folder), answer.stdout.strip(), *versions, built_from)
 
 
 def packages_key(folder: Path) -> str:
@@ -82,8 +85,8 @@ def packages_key(folder: Path) -> str:
     return digest(*((folder / name).read_text(encoding="utf-8") for name in ("package.json", "package-lock.json", ".npmrc")))
 
 
-def make_venv(folder: Path) -> None:
-    """Make the virtual environment with all that is pinned, and the project itself as an editable install."""
+def make_venv(folder: Path, lowest: bool) -> None:
+    """Make the virtual environment with all that is pinned, or the lowest of it, and the project itself as an editable install."""
     shown = folder.relative_to(ROOT)
     discard(folder)
     say(f"making {shown} with Python {sys.version.split()[0]} ({sys.executable})")
@@ -95,8 +98,10 @@ def make_venv(folder: Path) -> None:
         f"installing the pinned packages of {REQUIREMENTS.name} into {shown} (about a minute)",
         [*pip, "--only-binary=:all:", "-r", str(REQUIREMENTS)],
     )
+    if lowest:
+        run("replacing what Mizzen depends on by the lowest versions that pyproject.toml allows", [python, str(LOWEST)])
     run("installing mizzen itself, editable", [*pip, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
-    write_key(folder, venv_key(folder))
+    write_key(folder, venv_key(folder, lowest))
 
 
 def install_packages(folder: Path, environment: Path) -> None:

@@ -138,6 +138,8 @@ async def test_several_workers_serve_websocket_only_and_say_what_that_means() ->
             if own == pid:
                 assert await wire.receive() == f'42["shouted",{pid}]'
         closing = [asyncio.create_task(wire.until_closed()) for wire, _ in wires]
+        # All clients may have come to the worker that was there first; the other has nothing to tell before it has started.
+        await until(lambda: process.log.count("Application startup complete.") == 2)
         assert await process.end(signal.SIGTERM) == 0
         assert await asyncio.gather(*closing) == [1000] * len(wires)
         counts = [json.loads(line)["reasons"] for line in process.log.splitlines() if line.startswith('{"reasons"')]
@@ -387,3 +389,10 @@ def test_the_help_names_the_options_of_uvicorn() -> None:
         "--limit-concurrency",
     ):
         assert option in output
+
+
+@pytest.mark.parametrize(("level", "logged"), [("trace", True), ("info", True), ("warning", False)])
+async def test_the_log_has_a_line_for_each_request_from_level_info_on(level: str, logged: bool) -> None:
+    async with running([*MIZZEN, "--log-level", level]) as process:
+        await told_of_the_client(process.url)
+        assert ('"GET /client HTTP/1.1" 200' in process.log) is logged
