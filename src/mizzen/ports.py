@@ -34,7 +34,7 @@ class Transport(Protocol):
         ...
 
     def flush(self, out: list[Encoded]) -> bool:
-        """Take all of `out` (it then belongs to the transport), or nothing and give False; then call `ready` of the connection later."""
+        """Take all of `out` (it then belongs to the transport), or nothing and give False; then call `flush` of the connection later."""
         ...
 
     def pause_reading(self) -> None:
@@ -386,16 +386,12 @@ class Session(Protocol):
         """Open the session on its first transport."""
         ...
 
-    def receive(self, packet: str | bytes) -> None:
-        """Take one Engine.IO packet; never raises."""
-        ...
-
-    def cork(self) -> None:
-        """Keep what is written until `flush`: the transport reads several packets, and what they are answered with leaves in one write."""
+    def receive_all(self, packets: Sequence[str | bytes]) -> None:
+        """Take the Engine.IO packets of one read; what they are answered with at once leaves in one write. Never raises."""
         ...
 
     def flush(self) -> None:
-        """Send what is written."""
+        """Send what is written: the transport can take packets again. Never raises."""
         ...
 
     def shut_down(self) -> None:
@@ -404,10 +400,6 @@ class Session(Protocol):
 
     async def readable(self) -> None:
         """Wait until more may be received."""
-        ...
-
-    def ready(self) -> None:
-        """The transport can take packets again."""
         ...
 
     def lost(self, reason: Reason, details: str | None = None) -> None:

@@ -59,7 +59,7 @@ class FakeSocketTransport:
         """Let the send that is under way return."""
         self.sending = False
         self.buffered = 0
-        self.connection.ready()
+        self.connection.flush()
 
     def pause_reading(self) -> None:
         self.reading = False
@@ -98,7 +98,7 @@ class FakePollingTransport:
     def get(self) -> None:
         """Let a GET come."""
         self.writable = True
-        self.connection.ready()
+        self.connection.flush()
 
     def pause_reading(self) -> None:
         self.reading = False
@@ -276,7 +276,9 @@ async def test_drained_returns_when_nothing_waits_any_more(world: World) -> None
     await asyncio.gather(*waiters)
 
 
-@pytest.mark.parametrize("end", [lambda connection: connection.lost(Reason.TRANSPORT_CLOSE), lambda connection: connection.receive("1")])
+@pytest.mark.parametrize(
+    "end", [lambda connection: connection.lost(Reason.TRANSPORT_CLOSE), lambda connection: connection.receive_all(["1"])]
+)
 async def test_drained_returns_when_the_connection_ends(world: World, end: Callable[[Connection], None]) -> None:
     connection, _ = world.polling()
     connection.write(A)
@@ -617,7 +619,7 @@ def test_while_closing_nothing_more_is_queued_or_taken(world: World) -> None:
     connection.close(Reason.FORCED_CLOSE)
     connection.write(A)
     connection.write_volatile(B)
-    connection.receive("4late")
+    connection.receive_all(["4late"])
     transport.get()
     assert transport.sent == [CLOSE_PACKET], "a packet behind the close packet is one that nobody reads"
     assert world.listeners[connection].messages == []
@@ -649,7 +651,7 @@ def test_signs_of_life_do_not_prolong_a_drain(world: World, eio: int, heartbeat:
     connection.close(Reason.FORCED_CLOSE)
     for _ in range(int(DRAIN_TIME)):
         assert not connection.gone
-        connection.receive(heartbeat)
+        connection.receive_all([heartbeat])
         world.clock.advance(1)
     assert connection.gone
     world.check_nothing_is_left()
@@ -685,7 +687,7 @@ def test_a_client_that_closes_first_ends_the_drain(world: World) -> None:
     connection, _ = world.polling()
     connection.write(A)
     connection.close(Reason.FORCED_CLOSE)
-    connection.receive("1")
+    connection.receive_all(["1"])
     assert connection.gone
     assert world.ends(connection) == [(Reason.FORCED_CLOSE, None)]
     world.check_nothing_is_left()
@@ -726,7 +728,7 @@ def test_a_lost_connection_is_gone_at_once_with_all_that_was_queued(world: World
 def test_a_close_packet_is_answered_with_a_noop(world: World) -> None:
     # On polling "the pending GET is answered `6`"
     connection, transport = world.polling()
-    connection.receive("1")
+    connection.receive_all(["1"])
     assert transport.ended == [NOOP_PACKET]
     assert world.ends(connection) == [(Reason.TRANSPORT_CLOSE, None)]
     world.check_nothing_is_left()
@@ -749,7 +751,7 @@ def test_what_breaks_the_protocol_ends_that_connection_and_is_logged_once(
     caplog.set_level(logging.INFO, "mizzen.server")
     other, _ = world.socket()
     connection, _ = world.socket(eio)
-    connection.receive(packet)
+    connection.receive_all([packet])
     ((told, details),) = world.ends(connection)
     assert told is reason
     assert details
@@ -765,7 +767,7 @@ def test_what_comes_after_the_end_has_no_effect(world: World, packet: str | byte
     caplog.set_level(logging.INFO, "mizzen.server")
     connection, transport = world.polling()
     connection.lost(Reason.TRANSPORT_ERROR)
-    connection.receive(packet)
+    connection.receive_all([packet])
     world.clock.turn()
     assert transport.ended == [CLOSE_PACKET], "the transport is let go of once"
     assert world.ends(connection) == [(Reason.TRANSPORT_ERROR, None)]
@@ -778,8 +780,8 @@ def test_a_message_that_makes_its_consumer_close_is_the_last(world: World) -> No
     connection, _ = world.socket()
     listener = world.listeners[connection]
     listener.react = lambda: connection.close(Reason.FORCED_CLOSE)
-    connection.receive("4first")
-    connection.receive("4second")
+    connection.receive_all(["4first"])
+    connection.receive_all(["4second"])
     assert listener.messages == ["first"]
     assert listener.ends == [(Reason.FORCED_CLOSE, None)]
 
@@ -788,8 +790,8 @@ def test_a_message_that_makes_its_consumer_lose_the_connection_is_the_last(world
     connection, transport = world.socket()
     listener = world.listeners[connection]
     listener.react = lambda: connection.lost(Reason.FORCED_CLOSE)
-    connection.receive("4first")
-    connection.receive(b"second")
+    connection.receive_all(["4first"])
+    connection.receive_all([b"second"])
     assert listener.messages == ["first"]
     assert transport.ended == [CLOSE_PACKET]
 
@@ -797,12 +799,12 @@ def test_a_message_that_makes_its_consumer_lose_the_connection_is_the_last(world
 ENDINGS: dict[str, Callable[[World, Connection], object]] = {
     "close": lambda _, connection: connection.close(Reason.FORCED_CLOSE),
     "lost": lambda _, connection: connection.lost(Reason.TRANSPORT_CLOSE),
-    "close packet": lambda _, connection: connection.receive("1"),
-    "garbage": lambda _, connection: connection.receive("?"),
-    "message": lambda _, connection: connection.receive("4x"),
+    "close packet": lambda _, connection: connection.receive_all(["1"]),
+    "garbage": lambda _, connection: connection.receive_all(["?"]),
+    "message": lambda _, connection: connection.receive_all(["4x"]),
     "write": lambda _, connection: connection.write(text(40)),
     "hold": lambda _, connection: connection.hold(30),
-    "ready": lambda _, connection: connection.ready(),
+    "flush": lambda _, connection: connection.flush(),
     "probe lost": lambda _, connection: connection.probe_lost(),
     "pause": lambda _, connection: None if connection.gone else connection.pause(),
     "resume": lambda _, connection: connection.resume(),
@@ -839,7 +841,7 @@ def test_the_server_pings_when_the_interval_has_passed_and_not_before(world: Wor
     world.clock.advance(0.25)
     assert transport.sent == [PING_PACKET]
     world.clock.advance(5)
-    connection.receive("3")
+    connection.receive_all(["3"])
     world.clock.advance(24.75)
     assert transport.sent == [PING_PACKET]
     world.clock.advance(0.25)
@@ -861,16 +863,16 @@ def test_a_pong_just_in_time_saves_the_connection(world: World) -> None:
     connection, _ = world.socket()
     for _ in range(5):
         world.clock.advance(25 + 19.75)
-        connection.receive("3")
+        connection.receive_all(["3"])
     assert not connection.gone
 
 
 def test_a_message_in_place_of_the_pong_gains_one_more_timeout(world: World) -> None:
     connection, _ = world.socket()
     world.clock.advance(25 + 10)
-    connection.receive("4part of a long upload")
+    connection.receive_all(["4part of a long upload"])
     world.clock.advance(10 + 10)
-    connection.receive("4another part")
+    connection.receive_all(["4another part"])
     world.clock.advance(9.75)
     assert not connection.gone
     world.clock.advance(0.25)
@@ -882,7 +884,7 @@ def test_the_extension_of_one_connection_does_not_keep_a_silent_one_alive(world:
     world.clock.advance(1)
     silent, _ = world.socket()
     world.clock.advance(24)
-    uploading.receive("4part")
+    uploading.receive_all(["4part"])
     world.clock.advance(20)
     assert (uploading.gone, silent.gone) == (False, False)
     world.clock.advance(1)
@@ -895,7 +897,7 @@ def test_a_client_of_engine_io_3_pings_and_is_answered(world: World, open_on: st
     if isinstance(transport, FakePollingTransport):
         transport.get()
     world.clock.advance(44.75)
-    connection.receive("2")
+    connection.receive_all(["2"])
     world.clock.turn()
     assert transport.sent == [PONG_PACKET], "the server itself pings nobody"
     world.clock.advance(44.75)
@@ -907,7 +909,7 @@ def test_a_client_of_engine_io_3_pings_and_is_answered(world: World, open_on: st
 def test_messages_of_an_engine_io_3_client_are_not_pings(world: World) -> None:
     connection, _ = world.socket(3)
     world.clock.advance(40)
-    connection.receive("4x")
+    connection.receive_all(["4x"])
     world.clock.advance(5)
     assert connection.gone
 
@@ -930,7 +932,7 @@ def test_a_pong_that_waited_while_the_loop_was_blocked_saves_the_connection(worl
     world.clock.advance(25)
     world.clock.block(60)
     assert (pongs.gone, silent.gone) == (False, False)
-    pongs.receive("3")
+    pongs.receive_all(["3"])
     world.clock.advance(1)
     assert (pongs.gone, silent.gone) == (False, True)
 
@@ -977,7 +979,7 @@ def test_a_pause_while_a_pong_is_awaited_gives_it_its_time_anew(world: World) ->
     connection.resume()
     world.clock.advance(19.75)
     assert not connection.gone
-    connection.receive("3")
+    connection.receive_all(["3"])
     world.clock.advance(24.75)
     assert not connection.gone
 
@@ -986,7 +988,7 @@ def test_a_pause_while_a_pong_is_awaited_gives_it_its_time_anew(world: World) ->
 def test_a_heartbeat_in_the_payload_that_made_reading_stop_does_not_start_the_clock(world: World, eio: int, heartbeat: str) -> None:
     connection, _ = world.polling(eio)
     connection.pause()
-    connection.receive(heartbeat)  # packets of one POST are taken together
+    connection.receive_all([heartbeat])  # packets of one POST are taken together
     world.clock.advance(STALL_TIME - 1)
     assert not connection.gone
     connection.resume()

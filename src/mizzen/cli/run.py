@@ -77,7 +77,9 @@ def run(app: str, transports: str | None, **options: Any) -> None:
     log_config = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
     level: str = options["log_level"]
     log_config["loggers"]["mizzen"] = {"handlers": ["default"], "level": level.upper(), "propagate": False}
-    config = uvicorn.Config(app, ws=NATIVE, log_config=log_config, **_given(options))
+    # uvicorn makes the line of each request before it asks whether anybody wants it.
+    shown = LOG_LEVELS.index(level) >= LOG_LEVELS.index("info")
+    config = uvicorn.Config(app, ws=NATIVE, log_config=log_config, access_log=shown, **_given(options))
     if workers > 1:
         _say_what_workers_mean(workers)
     sys.exit(_serve(config))

@@ -113,10 +113,14 @@ class Decoder:
                 kind = _QUICK.get(message[0]) if start > 0 else None
                 if kind is not None:
                     digits = message[1:start]
-                    if not digits:
-                        return checked(Packet(kind, "/", loads(message[1:])))
-                    if digits.isdecimal() and digits.isascii():
-                        return checked(Packet(kind, "/", loads(message[start:]), int(digits)))
+                    if not digits or (digits.isascii() and digits.isdecimal()):
+                        data = loads(message[start:])
+                        packet = Packet(kind, "/", data, int(digits) if digits else None)
+                        if kind is EVENT and data:
+                            name = data[0]
+                            if name.__class__ is str and name not in RESERVED_EVENTS:
+                                return packet
+                        return checked(packet)
             if not isinstance(message, str):
                 return self._feed_attachment(message)
             if self._missing:

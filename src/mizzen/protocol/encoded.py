@@ -7,12 +7,10 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from mizzen.protocol.engine_packet import MESSAGE_BYTE
-from mizzen.protocol.websocket import Opcode, encode_frame, encode_message
+from mizzen.protocol.websocket import Opcode, encode_frame, encode_message, encode_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-TEXT, BINARY = int(Opcode.TEXT), int(Opcode.BINARY)
 
 
 class Form(Enum):
@@ -70,7 +68,7 @@ class Encoded:
         """Give the WebSocket frames of all messages, one after another, as a server sends them."""
         frames = self._frames
         if frames is None:
-            frames = self._frames = b"" if self.data is None else encode_frame(TEXT, self.data)
+            frames = self._frames = b"" if self.data is None else encode_text(self.data)
         return self._with_attachments(frames, eio, base64) if self.attachments else frames
 
     def _with_attachments(self, frames: bytes, eio: int, base64: bool) -> bytes:
@@ -81,7 +79,7 @@ class Encoded:
         if whole is None:
             for attachment in self.attachments:
                 message = _binary_message(attachment, eio, base64)
-                frames += encode_frame(TEXT, message.encode()) if isinstance(message, str) else encode_frame(BINARY, message)
+                frames += encode_text(message.encode()) if isinstance(message, str) else encode_frame(Opcode.BINARY, message)
             whole = self._forms[form] = frames
         return whole
 

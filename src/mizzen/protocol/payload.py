@@ -27,7 +27,13 @@ def encode_payload(packets: Sequence[Encoded], eio: int, base64: bool) -> tuple[
     `base64` says that the client asked for text only (`b64=1`); it matters to Engine.IO 3, as 4 always writes base64.
     """
     if eio != 3:
-        return b"\x1e".join([record for packet in packets for record in packet.records(Form.EIO4)]), TEXT
+        records: list[bytes] = []
+        for packet in packets:
+            if packet.attachments or packet.data is None:
+                records += packet.records(Form.EIO4)
+            else:
+                records.append(packet.data)  # text is its own record
+        return b"\x1e".join(records), TEXT
     form = Form.EIO3_TEXT if base64 or not any(packet.attachments for packet in packets) else Form.EIO3_BINARY
     body = b"".join([record for packet in packets for record in packet.records(form)])
     # An Engine.IO 3 payload of no packets is one record of no characters: its parsers refuse an empty body.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_CONTROL: Final = 125
 _LARGE: Final = 65_536
+_TEXT_HEADS: Final = tuple(bytes((0x81, length)) for length in range(126))
 _TAIL: Final = b"\x00\x00\xff\xff"
 _WINDOW_BITS: Final = frozenset(("8", "9", "10", "11", "12", "13", "14", "15"))
 
@@ -89,6 +90,12 @@ def encode_frame(opcode: int, payload: bytes, rsv1: bool = False) -> bytes:
     if length < _LARGE:
         return struct.pack("!BBH", first, 126, length) + payload
     return struct.pack("!BBQ", first, 127, length) + payload
+
+
+def encode_text(payload: bytes) -> bytes:
+    """Give the frame of a whole text message of the server, which nearly every one is."""
+    length = len(payload)
+    return _TEXT_HEADS[length] + payload if length < 126 else encode_frame(Opcode.TEXT, payload)
 
 
 def encode_masked_frame(opcode: int, payload: bytes, rsv1: bool = False) -> bytes:
@@ -166,7 +173,7 @@ class WebSocket:
     """
 
     __slots__ = (
-        *("_buffer", "_decoder", "_encode", "_fragments", "_have", "_key_size", "_need", "_opcode", "_rsv1", "_size"),
+        *("_at_start", "_buffer", "_decoder", "_encode", "_fragments", "_have", "_key_size", "_need", "_opcode", "_rsv1", "_size"),
         *("close_code", "close_reason", "failure", "inflate", "max_size", "on_pong", "out", "state"),
     )
 
@@ -183,7 +190,7 @@ class WebSocket:
         self.failure: CloseCode | None = None
         self.inflate: bool = inflate
         # Bytes of a frame that is not complete; looked at once `_need` bytes are there, so that a slow frame costs no more than its size.
-        self._buffer = bytearray()
+        self._buffer: bytearray = bytearray()
         self._have = 0
         self._need = 2
         # The message that fragments are coming for; 0 is none.
@@ -192,9 +199,22 @@ class WebSocket:
         self._fragments = bytearray()
         self._size = 0
         self._decoder: codecs.IncrementalDecoder | None = None
+        # Whether a message from a client begins with the next byte.
+        self._at_start = not client
 
     def feed(self, data: bytes) -> list[str | bytes]:
         """Take bytes; give the messages that they complete, text as str. Never raises: a broken protocol closes."""
+        size = len(data)
+        if self._at_start and 8 <= size <= self.max_size and data[0] == 0x81:
+            # One whole text frame of a client and nothing else, as nearly every read brings it: `key` is where its masking key begins.
+            second = data[1]
+            key = 2 if second == size + 122 < 254 else 4 if second == 254 and data[2] << 8 | data[3] == size - 8 else 0
+            if key:
+                try:
+                    return [apply_mask(data[key + 4 :], data[key : key + 4]).decode()]
+                except UnicodeDecodeError:
+                    self.fail(CloseCode.INVALID_DATA, "text that is not UTF-8")
+                    return []
         messages: list[str | bytes] = []
         if self._have:
             self._buffer += data
@@ -247,6 +267,7 @@ class WebSocket:
             if position < end and self.state is not CLOSED:
                 self._buffer += data[position:] if position else data
                 self._have = end - position
+        self._at_start = not (self._have or self._opcode or self.state is CLOSED or not key_size)
         return messages
 
     def _may_shrink(self, first: int, length: int) -> bool:
@@ -352,6 +373,7 @@ class WebSocket:
         self.close_reason = reason
         self.failure = code
         self.state = CLOSED
+        self._at_start = False
         self._fragments.clear()
         self._decoder = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from mizzen.errors import RemoteProtocolError
@@ -123,20 +123,26 @@ class Connection(Announcer):
 
     # In
 
-    def receive(self, packet: str | bytes) -> None:
-        """Take one Engine.IO packet; never raises."""
+    def receive_all(self, packets: Sequence[str | bytes]) -> None:
+        """Take the packets of one read; what they are answered with at once leaves in one write, now. Never raises."""
+        self.dirty = True  # so that nothing marks it for the flusher
         engine = self.engine
-        if engine.state is OPEN and packet.__class__ is str and packet[:1] == "4":
-            # What `engine.receive` does with a text message, which nearly every packet is.
-            engine.heard = True
-            if self._listeners is not None:
-                self._announce("packet", EnginePacket("message", packet[1:]))
-            self.consumer.received(packet[1:])
-            return
+        try:
+            for packet in packets:
+                if packet.__class__ is str and packet[:1] == "4" and self._listeners is None:
+                    # What `engine.receive` does with a text message, which nearly every packet is; who is not open has no consumer.
+                    engine.heard = True
+                    self.consumer.received(packet[1:])
+                else:
+                    self._receive(packet)
+        finally:
+            self.flush()
+
+    def _receive(self, packet: str | bytes) -> None:
         if self.gone:
             return
         try:
-            message = engine.receive(packet)
+            message = self.engine.receive(packet)
         except RemoteProtocolError as error:
             self.lost(error.reason, str(error))
             return
@@ -144,7 +150,7 @@ class Connection(Announcer):
             if self._listeners is not None:
                 self._announce("packet", EnginePacket("message", message))
             self.consumer.received(message)
-        elif engine.state is GONE:
+        elif self.gone:
             self._gone(None, NOOP_PACKET)
         else:
             self._follow()
@@ -220,32 +226,25 @@ class Connection(Announcer):
             self.dirty = True
             self.sessions.flusher.mark(self)
 
-    def cork(self) -> None:
-        """Keep what is written until `flush`, which the caller promises to call in the same turn of the loop."""
-        self.dirty = True
-
     def flush(self) -> None:
-        """Give the transport what is queued, if it can take it; end a connection that cannot keep up. Never raises."""
+        """Give the transport what is queued, if it can take it; end a connection that cannot keep up. Never raises.
+
+        The flusher calls it, and the transport when it can take packets again.
+        """
         self.dirty = False
+        engine = self.engine
+        out = engine.out
         try:
-            self.ready()
+            if out and self.transport.flush(out):
+                engine.out = []
+                self.unsent = self.held
+                if self._listeners is not None:
+                    self._announce_sent(out)
         except Exception:
             logger.exception("connection %s from %s closed: what it was sent could not be written", self.sid, self.handshake.address)
             self.lost(Reason.TRANSPORT_ERROR, "what was sent could not be written")
-
-    def ready(self) -> None:
-        """Give the transport what is queued; it calls this when it can take packets again."""
-        engine, transport = self.engine, self.transport
-        if engine.state is GONE:
             return
-        out = engine.out
-        if out and transport.flush(out):
-            engine.out = []
-            self.unsent = self.held
-            if self._listeners is not None:
-                self._announce_sent(out)
-                transport = self.transport  # a listener may have ended the session
-        waits = engine.out or transport.sending
+        waits = engine.out or self.transport.sending
         if (waits or self.held) and self._overflows():
             self.lost(Reason.TRANSPORT_ERROR, "slow consumer")
         elif waits:
@@ -288,7 +287,7 @@ class Connection(Announcer):
         self._cancel_probe = None
         if self.engine.link is PROBING and self.engine.state is not GONE:
             self.engine.transition(Event.PROBE_LOST)
-            self.ready()
+            self.flush()
 
     def upgraded(self, transport: Transport) -> None:
         """Move to the new transport; `out` stays where it is, so nothing is lost or reordered."""
@@ -299,7 +298,7 @@ class Connection(Announcer):
             transport.pause_reading()
         if self._listeners is not None:
             self._announce("upgrade", transport.name)
-        self.ready()
+        self.flush()
 
     # The end
 

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from mizzen.handling import ENTRY, Answer, failure_of, number_name
 from mizzen.listeners import Plan
@@ -41,12 +41,13 @@ class Runner:
 
     def take(self, socket: Socket, packet: Packet, size: int) -> None:
         """Take an event of `size` bytes that has come for a socket."""
-        server = self.server
-        options = server.options
-        counted = options.max_requests is not None and self._is_request(socket, packet.data[0], packet.data[1:])
-        if counted and self.requests >= cast("int", options.max_requests):
-            server.requests.refuse(socket, packet.id)
-            return
+        options = self.server.options
+        counted = False
+        if options.max_requests is not None and self._is_request(socket, packet.data[0], packet.data[1:]):
+            if self.requests >= options.max_requests:
+                self.server.requests.refuse(socket, packet.id)
+                return
+            counted = True
         if self.running < options.max_handlers and not self.inbox:
             self._start(socket, packet)
             return
@@ -174,7 +175,9 @@ class Runner:
             elif id is not None:
                 socket.ack(id, failure)
         finally:
-            self.finished()
+            self.running -= 1
+            if self.inbox:
+                self._go_on()
 
     def _failed(self, caught: BaseException, socket: Socket, name: str) -> JSON:
         """Report the failure of a handler and give the argument of the ack that tells of it; raise what is no failure."""

@@ -69,12 +69,15 @@ class Multiplexer(Runner):
 
     def received(self, message: str | bytes) -> None:
         """Take one message."""
-        self._size += len(message)
+        size = len(message)
         try:
             packet = self.decoder.feed(message)
             if packet is None:
+                self._size += size
                 return
-            size, self._size = self._size, 0
+            if self._size:
+                size += self._size
+                self._size = 0
             kind = packet.type
             if kind is EVENT:
                 socket = self.sockets.get(packet.nsp)

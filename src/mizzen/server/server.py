@@ -407,12 +407,13 @@ class Server(MainNamespace):
         if kind == "lifespan":
             await run_lifespan(self, scope, receive, send)
             return
-        if self._phase is Phase.IDLE or self._is_orphaned():
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop and (self._phase is Phase.IDLE or self._is_orphaned()):
             self.start()
-        current_loop.set(asyncio.get_running_loop())
+        current_loop.set(loop)
         path = _path_of(scope)
         own = self.options.path
-        if path.startswith(own) and (path[len(own) : len(own) + 1] == "/" or (path == own and not self.options.add_trailing_slash)):
+        if path.startswith(own + "/") or (path == own and not self.options.add_trailing_slash):
             await self._endpoint(scope, receive, send)
         elif path == self.options.sails_cookie_path and kind == "http":
             await self._cookie_script(scope, receive, send)
@@ -423,8 +424,11 @@ class Server(MainNamespace):
 def _path_of(scope: Scope) -> str:
     """Give the path below the root: under a mount some frameworks leave the whole path in place, others cut the root off."""
     path: str = scope["path"]
-    root: str = scope.get("root_path", "").rstrip("/")
-    return path[len(root) :] if root and path.startswith(root + "/") else path
+    root: str = scope.get("root_path", "")
+    if not root:
+        return path
+    root = root.rstrip("/")
+    return path[len(root) :] if path.startswith(root + "/") else path
 
 
 async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Final, cast
 
@@ -15,7 +15,7 @@ from mizzen.protocol.engine_packet import UPGRADE
 from mizzen.transports.carrier import NativeTransport
 from mizzen.transports.compression import compress_aside, compress_once, preferred_coding
 from mizzen.transports.files import File, Files
-from mizzen.transports.gate import Admission, Fault, Gate, Headers, Refusal, add_vary
+from mizzen.transports.gate import Fault, Gate, Headers, Refusal, Request, add_vary
 from mizzen.transports.native import WIRE, WebSocketProtocol
 from mizzen.transports.polling import NOOP_INTERVAL, PollingTransport
 from mizzen.transports.websocket import NORMAL_CLOSURE, WebSocketTransport
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from mizzen.protocol.encoded import Encoded
 
 logger: Final = logging.getLogger("mizzen.server")
+
+NO_STORE: Final = (b"cache-control", b"no-store")
+OK: Final[Headers] = [(b"content-type", b"text/html")]
+"""Of the answer to a POST: "text/html is required instead of text/plain to avoid an unwanted download dialog" in old browsers."""
 
 
 class Probe(Enum):
@@ -51,19 +55,15 @@ class Endpoint:
         if hooks is not None:
             hooks.wrap(self._serve)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         hooks = self._hooks
         middleware = None if hooks is None else hooks.entrance
         if hooks is None or middleware is None:
-            await self._serve(scope, receive, send)
-        else:
-            await self._serve_within(middleware, hooks, scope, receive, send)
+            return self._serve(scope, receive, send)
+        return self._serve_within(middleware, hooks, scope, receive, send)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await self._websocket(scope, receive, send)
-        else:
-            await self._http(scope, receive, send)
+    def _serve(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self._websocket(scope, receive, send) if scope["type"] == "websocket" else self._http(scope, receive, send)
 
     async def _serve_within(self, middleware: ASGIApp, hooks: EngineHooks, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve within the user's middleware; refuse what it fails for."""
@@ -80,54 +80,54 @@ class Endpoint:
             if answered:
                 raise
             hooks.failed(error, "middleware")
-            handshake = Handshake(scope)
+            request = Request(scope)
             refusal = Refusal(Fault.BAD_REQUEST, context={"name": "MIDDLEWARE_FAILURE", "error": error})
             if scope["type"] == "websocket":
-                await self._deny(handshake, scope, send, refusal)
+                await self._deny(request, send, refusal)
             else:
-                await self._refuse(handshake, send, refusal)
+                await self._refuse(request, send, refusal)
 
     # HTTP
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        handshake = Handshake(scope)
+        request = Request(scope)
         method: str = scope["method"]
         file = self._files.get(scope["path"].rpartition(self._folder)[2])
         if file is not None and method in ("GET", "HEAD"):
-            await self._give(file, handshake, method, send)
+            await self._give(file, request, method, send)
             return
         try:
-            self._gate.check_origin(handshake, websocket=False)
+            self._gate.check_origin(request, websocket=False)
             if method == "OPTIONS":
-                await _respond(send, 204, self._gate.preflight_headers(handshake))
+                await _respond(send, 204, self._gate.preflight_headers(request))
                 return
-            admission = self._gate.admit(handshake, method, websocket=False)
-            if admission.session is None:
-                await self._open_polling(handshake, admission, receive, send)
+            session = self._gate.admit(request, method, websocket=False)
+            if session is None:
+                await self._open_polling(request, receive, send)
             elif method == "GET":
-                await self._poll(handshake, admission.session, receive, send)
+                await self._poll(request, session, receive, send)
             else:
-                await self._post(handshake, admission.session, scope, receive, send)
+                await self._post(request, session, receive, send)
         except Refusal as refusal:
-            await self._refuse(handshake, send, refusal)
+            await self._refuse(request, send, refusal)
 
-    async def _refuse(self, handshake: Handshake, send: Send, refusal: Refusal) -> None:
-        await self._tell_of(refusal, handshake)
-        headers = [(b"content-type", b"application/json"), *self._gate.cors_headers(handshake)]
+    async def _refuse(self, request: Request, send: Send, refusal: Refusal) -> None:
+        await self._tell_of(refusal, request)
+        headers = [(b"content-type", b"application/json"), *self._gate.cors_headers(request)]
         await _respond(send, refusal.status, headers, refusal.body())
 
-    async def _tell_of(self, refusal: Refusal, handshake: Handshake) -> None:
+    async def _tell_of(self, refusal: Refusal, request: Request) -> None:
         if self._hooks is not None:
-            await self._hooks.refused(refusal.code, refusal.message, refusal.context, handshake)
+            await self._hooks.refused(refusal.code, refusal.message, refusal.context, request.handshake)
 
-    async def _give(self, file: File, handshake: Handshake, method: str, send: Send) -> None:
+    async def _give(self, file: File, request: Request, method: str, send: Send) -> None:
         """Give a file of the client to whoever asks: there is nothing secret in it."""
         try:
-            status, headers, body = await self._files.answer(file, handshake)
+            status, headers, body = await self._files.answer(file, request.header(b"accept-encoding"), request.header(b"if-none-match"))
         except OSError:
             logger.exception("a file of the client cannot be read")
             status, headers, body = 404, [], b""
-        for name, value in self._gate.cors_headers(handshake):
+        for name, value in self._gate.cors_headers(request):
             if name == b"vary":
                 add_vary(headers, value)
             else:
@@ -150,29 +150,29 @@ class Endpoint:
             raise Refusal(Fault.SHUTTING_DOWN, context={"name": "SHUTTING_DOWN"})
         return sid
 
-    async def _edit(self, headers: Headers, handshake: Handshake, *, first: bool = False) -> Headers:
-        """Let the user see and change the headers of an answer."""
-        if self._hooks is None or not self._hooks.edits_headers:
-            return headers
-        return await self._hooks.edit_headers(headers, handshake, first=first)
+    def _edits(self) -> EngineHooks | None:
+        """Give who lets the user see and change the headers of an answer; None where no user wants to."""
+        hooks = self._hooks
+        return hooks if hooks is not None and hooks.edits_headers else None
 
-    async def _open_polling(self, handshake: Handshake, admission: Admission, receive: Receive, send: Send) -> None:
+    async def _open_polling(self, request: Request, receive: Receive, send: Send) -> None:
+        handshake = request.handshake
         await self._gate.ask_application(handshake)
         sid = await self._new_id(handshake)
-        session = self._sessions.create(handshake, admission.eio, Link.POLLING, sid)
-        session.start(PollingTransport(session, admission.base64, admission.script))
+        session = self._sessions.create(handshake, request.eio, Link.POLLING, sid)
+        session.start(PollingTransport(session, request.base64, request.script))
         cookie = self._options.cookie
         more: Headers = [(b"set-cookie", cookie.header(session.sid))] if cookie else []
-        await self._poll(handshake, session, receive, send, more)
+        await self._poll(request, session, receive, send, more)
 
-    async def _poll(self, handshake: Handshake, session: Session, receive: Receive, send: Send, more: Headers | None = None) -> None:
+    async def _poll(self, request: Request, session: Session, receive: Receive, send: Send, more: Headers | None = None) -> None:
         transport = session.transport
         assert isinstance(transport, PollingTransport)
         payload = await transport.get(receive)
         if payload is None:
             return
         body, content_type, packets = payload
-        headers = [(b"content-type", content_type.encode("ascii")), (b"cache-control", b"no-store"), *self._gate.cors_headers(handshake)]
+        headers = [(b"content-type", content_type.encode("ascii")), NO_STORE, *self._gate.cors_headers(request)]
         if more is not None:
             headers += more
         if transport.script is not None:
@@ -180,66 +180,74 @@ class Endpoint:
         try:
             if self._compress_from and len(body) >= self._compress_from and any(packet.compress for packet in packets):
                 add_vary(headers, b"Accept-Encoding")
-                coding = preferred_coding(handshake.headers.get("accept-encoding", ""))
+                coding = preferred_coding(request.header(b"accept-encoding"))
                 if coding is not None:
                     headers.append((b"content-encoding", coding.encode("ascii")))
                     body = await _compress(body, coding, packets, session.eio, transport)
-            headers = await self._edit(headers, handshake, first=more is not None)
+            hooks = self._edits()
+            if hooks is not None:
+                headers = await hooks.edit_headers(headers, request.handshake, first=more is not None)
             await _respond(send, 200, headers, body)
         except BaseException:
             session.lost(Reason.TRANSPORT_ERROR, "the answer to a poll could not be sent")
             raise
 
-    async def _post(self, handshake: Handshake, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _post(self, request: Request, session: Session, receive: Receive, send: Send) -> None:
         transport = session.transport
         assert isinstance(transport, PollingTransport)
-        fits = await transport.post(scope, receive, self._options.max_payload)
-        headers = self._gate.cors_headers(handshake)
+        fits = await transport.post(request.headers, receive, self._options.max_payload)
+        headers = self._gate.cors_headers(request)
         if fits is None:
             return  # there is nobody to answer any more
-        if fits:
-            # "text/html is required instead of text/plain to avoid an unwanted download dialog" in old browsers
-            await _respond(send, 200, await self._edit([(b"content-type", b"text/html"), *headers], handshake), b"ok")
-        else:
+        if not fits:
             await _respond(send, 413, headers)
+            return
+        headers = OK + headers
+        hooks = self._edits()
+        if hooks is not None:
+            headers = await hooks.edit_headers(headers, request.handshake, first=False)
+        await _respond(send, 200, headers, b"ok")
 
     # WebSocket
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        handshake = Handshake(scope)
+        request = Request(scope)
+        handshake = request.handshake
         await receive()  # websocket.connect
         sid = None
         try:
-            self._gate.check_origin(handshake, websocket=True)
-            admission = self._gate.admit(handshake, "GET", websocket=True)
-            if admission.session is None:
+            self._gate.check_origin(request, websocket=True)
+            upgrading = self._gate.admit(request, "GET", websocket=True)
+            if upgrading is None:
                 await self._gate.ask_application(handshake)
                 sid = await self._new_id(handshake)
         except Refusal as refusal:
-            await self._deny(handshake, scope, send, refusal)
+            await self._deny(request, send, refusal)
             return
         wire = cast("Mapping[str, object]", scope.get("extensions") or {}).get(WIRE)
-        headers = self._gate.cors_headers(handshake)
+        headers = self._gate.cors_headers(request)
         if isinstance(wire, WebSocketProtocol) and self._options.per_message_deflate:
-            headers = [*headers, *wire.deflate(handshake.headers.get("sec-websocket-extensions", ""))]
-        headers = await self._edit(headers, handshake, first=admission.session is None)
+            headers = [*headers, *wire.deflate(request.header(b"sec-websocket-extensions"))]
+        hooks = self._edits()
+        if hooks is not None:
+            headers = await hooks.edit_headers(headers, handshake, first=upgrading is None)
         await send({"type": "websocket.accept", "headers": headers})
-        if admission.session is not None:
-            transport = self._transport(wire, admission.session, send, admission)
-            await self._upgrade(admission.session, transport, receive, send)
+        if upgrading is not None:
+            transport = self._transport(wire, upgrading, send, request)
+            await self._upgrade(upgrading, transport, receive, send)
             return
         if not self._sessions.accepting or (sid is not None and self._sessions.get(sid) is not None):
             await _close(send)  # the server began to close meanwhile, or another connection got the same id
             return
-        session = self._sessions.create(handshake, admission.eio, Link.WEBSOCKET, sid)
-        transport = self._transport(wire, session, send, admission)
+        session = self._sessions.create(handshake, request.eio, Link.WEBSOCKET, sid)
+        transport = self._transport(wire, session, send, request)
         session.start(transport)
         await transport.serve(receive)
 
-    def _transport(self, wire: object, session: Session, send: Send, admission: Admission) -> WebSocketTransport | NativeTransport:
+    def _transport(self, wire: object, session: Session, send: Send, request: Request) -> WebSocketTransport | NativeTransport:
         if isinstance(wire, WebSocketProtocol):
-            return wire.carry(session, self._options, admission.base64)
-        return WebSocketTransport(session, send, self._options.max_payload, admission.base64)
+            return wire.carry(session, self._options, request.base64)
+        return WebSocketTransport(session, send, self._options.max_payload, request.base64)
 
     async def _upgrade(self, session: Session, transport: WebSocketTransport | NativeTransport, receive: Receive, send: Send) -> None:
         if not session.upgradable or not self._options.allow_upgrades:
@@ -288,10 +296,10 @@ class Endpoint:
         polling.left()
         return Probe.UPGRADED
 
-    async def _deny(self, handshake: Handshake, scope: Scope, send: Send, refusal: Refusal) -> None:
+    async def _deny(self, request: Request, send: Send, refusal: Refusal) -> None:
         """Refuse before the upgrade: engine.io answers 400 with the message, whatever the fault."""
-        await self._tell_of(refusal, handshake)
-        if "websocket.http.response" not in (scope.get("extensions") or {}):
+        await self._tell_of(refusal, request)
+        if "websocket.http.response" not in (request.scope.get("extensions") or {}):
             await send({"type": "websocket.close", "code": NORMAL_CLOSURE})  # such a server answers 403
             return
         body = refusal.message.encode()
@@ -304,8 +312,9 @@ class Endpoint:
 
 
 async def _respond(send: Send, status: int, headers: Headers, body: bytes = b"", *, only_head: bool = False) -> None:
+    """Answer; `headers` are nobody else's."""
     if status not in (204, 304):
-        headers = [*headers, (b"content-length", str(len(body)).encode("ascii"))]
+        headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if only_head else body})
 

@@ -29,8 +29,8 @@ class NativeTransport(asyncio.Protocol):
     """
 
     __slots__ = (
-        *("_base64", "_closing", "_codec", "_connections", "_deflate", "_eio", "_largest", "_paused", "_receive", "_session"),
-        *("_transport", "_wire"),
+        *("_base64", "_closing", "_codec", "_connections", "_deflate", "_eio", "_largest", "_receive", "_session"),
+        *("_transport", "_wire", "sending"),
     )
 
     name: str = "websocket"
@@ -45,28 +45,22 @@ class NativeTransport(asyncio.Protocol):
         self._eio = session.eio
         # With Engine.IO 3 the first byte of a binary message is its type and no payload.
         self._codec.max_size = options.max_payload + (session.eio == 3)
-        self._receive = self._receive_eio3 if session.eio == 3 else session.receive
+        self._receive = self._receive_eio3 if session.eio == 3 else session.receive_all
         self._deflate = int(options.per_message_deflate) if self._codec.inflate else 0
-        self._paused = wire.paused
+        self.sending: bool = wire.paused
         self._largest = 0
         self._closing = False
 
     # What the event loop calls
 
     def data_received(self, data: bytes) -> None:
-        codec, session = self._codec, self._session
+        codec = self._codec
         messages = codec.feed(data)
         if messages:
-            # Handlers that answer at once need not wait for the end of the loop's turn, nor cost a callback of their own.
-            session.cork()
-            try:
-                for message in messages:
-                    self._receive(message)
-            finally:
-                session.flush()
+            self._receive(messages)
         if codec.out:
             # A peer that does not read what it asks for gets no pongs, so that they do not pile up.
-            if not self._paused or codec.state is not OPEN:
+            if not self.sending or codec.state is not OPEN:
                 self._transport.write(b"".join(codec.out))
             codec.out.clear()
         if codec.state is CLOSED:
@@ -76,15 +70,15 @@ class NativeTransport(asyncio.Protocol):
         return False
 
     def pause_writing(self) -> None:
-        self._paused = True
+        self.sending = True
 
     def resume_writing(self) -> None:
-        self._paused = False
-        self._session.ready()
+        self.sending = False
+        self._session.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self)
-        self._paused = False
+        self.sending = False
         self._closing = True
         self._session.lost(Reason.TRANSPORT_CLOSE, None if exc is None else str(exc))
 
@@ -92,26 +86,23 @@ class NativeTransport(asyncio.Protocol):
 
     @property
     def writable(self) -> bool:
-        return not self._paused
-
-    @property
-    def sending(self) -> bool:
-        return self._paused
+        return not self.sending
 
     @property
     def buffered(self) -> int:
-        return max(0, self._transport.get_write_buffer_size() - self._largest) if self._paused else 0
+        return max(0, self._transport.get_write_buffer_size() - self._largest) if self.sending else 0
 
     def flush(self, out: list[Encoded]) -> bool:
         """Write everything at once, unless the socket's buffer is full."""
-        if self._paused:
+        if self.sending:
             return False
         eio, base64 = self._eio, self._base64
         if self._deflate:
             frames = [encoded.deflated_frames(eio, base64, self._deflate) for encoded in out]
         elif len(out) == 1:
-            self._largest = out[0].size
-            self._transport.write(out[0].frames(eio, base64))
+            encoded = out[0]
+            self._largest = encoded.size
+            self._transport.write(encoded.frames(eio, base64))
             return True
         else:
             frames = [encoded.frames(eio, base64) for encoded in out]
@@ -127,7 +118,7 @@ class NativeTransport(asyncio.Protocol):
         if self._closing:
             return
         self._closing = True
-        if self._paused:
+        if self.sending:
             self._transport.abort()
             return
         codec = self._codec
@@ -153,11 +144,11 @@ class NativeTransport(asyncio.Protocol):
         wire, self._wire = self._wire, None
         assert wire is not None
         events: list[Message] = wire.hand_over(self, read=not self._session.paused)
-        self._paused = wire.paused
+        self.sending = wire.paused
         for event in events:
             if event["type"] == "websocket.receive":
                 text = event.get("text")
-                self._receive(event["bytes"] if text is None else text)
+                self._receive([event["bytes"] if text is None else text])
             else:
                 self._closing = True  # the wire has seen to it
                 self._finish()
@@ -168,18 +159,23 @@ class NativeTransport(asyncio.Protocol):
         """Take notice that uvicorn stops: the server of this session closes, and then the connection with it."""
         self._session.shut_down()
 
-    def _receive_eio3(self, packet: str | bytes) -> None:
-        if isinstance(packet, bytes):
-            if packet[:1] != MESSAGE_BYTE:
-                self._session.lost(Reason.PARSE_ERROR, "a binary packet that is not a message")
+    def _receive_eio3(self, packets: list[str | bytes]) -> None:
+        taken: list[str | bytes] = []
+        for packet in packets:
+            if isinstance(packet, bytes):
+                if packet[:1] != MESSAGE_BYTE:
+                    self._session.receive_all(taken)
+                    self._session.lost(Reason.PARSE_ERROR, "a binary packet that is not a message")
+                    return
+                packet = packet[1:]
+            elif len(packet) * 4 >= self._codec.max_size and len(packet.encode()) == self._codec.max_size:
+                # The codec lets one byte more pass, which text has no use for.
+                self._session.receive_all(taken)
+                self._codec.fail(CloseCode.MESSAGE_TOO_BIG, "")
+                self._finish()
                 return
-            packet = packet[1:]
-        elif len(packet) * 4 >= self._codec.max_size and len(packet.encode()) == self._codec.max_size:
-            # The codec lets one byte more pass, which text has no use for.
-            self._codec.fail(CloseCode.MESSAGE_TOO_BIG, "")
-            self._finish()
-            return
-        self._session.receive(packet)
+            taken.append(packet)
+        self._session.receive_all(taken)
 
     def _finish(self) -> None:
         """The peer has closed, or broken the protocol: there is nothing more to read."""

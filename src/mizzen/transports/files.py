@@ -9,12 +9,9 @@ import mimetypes
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from mizzen.transports.compression import BEST, compress, preferred_coding
-
-if TYPE_CHECKING:
-    from mizzen.types import Handshake
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -93,16 +90,15 @@ class Files:
         return self._files.get(name)
 
     @staticmethod
-    async def answer(file: File, handshake: Handshake) -> tuple[int, Headers, bytes]:
-        """Give status, headers and body for a GET of a file. Raises OSError when it cannot be read."""
+    async def answer(file: File, accept_encoding: str, if_none_match: str) -> tuple[int, Headers, bytes]:
+        """Give status, headers and body for a GET of a file with these headers. Raises OSError when it cannot be read."""
         plain = await file.body("")
-        accepted = handshake.headers.get("accept-encoding", "")
         worth = len(plain) >= WORTH_COMPRESSING
-        coding = (preferred_coding(accepted) or "") if worth else ""
+        coding = (preferred_coding(accept_encoding) or "") if worth else ""
         headers: Headers = [(b"cache-control", CACHE_CONTROL), (b"etag", file.tag(coding).encode("ascii"))]
         if worth:
             headers.append((b"vary", b"Accept-Encoding"))
-        if file.is_known(handshake.headers.get("if-none-match", "")):
+        if file.is_known(if_none_match):
             return 304, headers, b""
         headers += [(b"content-type", file.content_type.encode("ascii")), (b"x-content-type-options", b"nosniff")]
         if coding:

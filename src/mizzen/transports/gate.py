@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from inspect import isawaitable
-from typing import Final
+from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
 from mizzen.errors import ConnectRefused
@@ -15,13 +15,16 @@ from mizzen.options import ServerOptions
 from mizzen.ports import Session, SessionStore
 from mizzen.protocol.javascript import dumps
 from mizzen.transports import jsonp
-from mizzen.types import Handshake
+from mizzen.types import Handshake, Scope, parse_query
 
 logger: Final = logging.getLogger("mizzen.server")
 
 Headers = list[tuple[bytes, bytes]]
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+PROTOCOLS: Final = {"4": 4, "3": 3}
+LONGEST_HOST: Final = 512
+"""Characters of an Origin or Host that are looked at: a DNS name has at most 253, what stands around it in an Origin far fewer."""
 
 
 class Fault(Enum):
@@ -50,17 +53,57 @@ class Refusal(Exception):
         return dumps({"code": self.code, "message": self.message}, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """A request that may go on: to its session, or, without one, to a new session of protocol `eio`.
+class Request:
+    """One request, as far as the checks look at it: most belong to a session that knows its handshake, and are told nothing but yes.
 
-    `base64` says whether it takes text only, `script` the index of its callback, if it is a script tag that polls.
+    `headers` are as they came, names in lower case, repeated ones joined by a comma; `handshake` is made for who asks for it. Once it is
+    admitted, `eio` is the protocol, `base64` says whether it takes text only, and `script` is the index of its callback, if it is a script
+    tag that polls.
     """
 
-    eio: int
-    session: Session | None
-    base64: bool
-    script: str | None
+    __slots__ = ("_handshake", "headers", "query", "scope")
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope: Scope = scope
+        pairs: list[tuple[bytes, bytes]] = scope["headers"]
+        # Lower-cased, whatever the server has done: one that gives names as they came must not let a foreign Origin in.
+        headers = {name.lower(): value for name, value in pairs}
+        if len(headers) != len(pairs):
+            headers = _joined(pairs)
+        self.headers: dict[bytes, bytes] = headers
+        self.query: dict[str, str] = parse_query(scope["query_string"])
+        self._handshake: Handshake | None = None
+
+    def header(self, name: bytes) -> str:
+        """Give the text of a header; without it, none."""
+        return self.headers.get(name, b"").decode("latin-1")
+
+    @property
+    def eio(self) -> int:
+        return PROTOCOLS[self.query["EIO"]]
+
+    @property
+    def base64(self) -> bool:
+        return "b64" in self.query
+
+    @property
+    def script(self) -> str | None:
+        return self.query.get("j")
+
+    @property
+    def handshake(self) -> Handshake:
+        """This request as users see it."""
+        if self._handshake is None:
+            self._handshake = Handshake(self.scope)
+        return self._handshake
+
+
+def _joined(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    headers: dict[bytes, bytes] = {}
+    for name, value in pairs:
+        name = name.lower()
+        headers[name] = headers[name] + b", " + value if name in headers else value
+    return headers
 
 
 class Gate:
@@ -69,29 +112,40 @@ class Gate:
     def __init__(self, options: ServerOptions, sessions: SessionStore) -> None:
         self._options = options
         self._sessions = sessions
+        self._cors = options.cors_origins is not None
+        # "*" may not stand beside credentials (Fetch standard, CORS protocol and credentials)
+        self._anybody = options.cors_origins == "*" and not options.cors_credentials
+        self._granted: Headers = []
+        if options.cors_credentials:
+            self._granted.append((b"access-control-allow-credentials", b"true"))
+        if options.cors_exposed_headers:
+            self._granted.append((b"access-control-expose-headers", ",".join(options.cors_exposed_headers).encode("ascii")))
 
-    def check_origin(self, handshake: Handshake, *, websocket: bool) -> None:
+    def check_origin(self, request: Request, *, websocket: bool) -> None:
         """Raise Refusal for a page of another site.
 
         A browser sends cookies with every WebSocket, whatever page opened it, so that a foreign page could act as the user. `Origin: null`
         is foreign. Script tags (`j=` in the query) tell no Origin, and any page may read what they load: their Referer has to say that the
         page may.
         """
-        headers = handshake.headers
-        origin = headers.get("origin")
-        if origin is None and not websocket and "j" in handshake.query:
-            origin = jsonp.origin_of(headers.get("referer", "")) or "(none; a script tag without a Referer)"
-        if origin is None:
-            if headers.get("sec-fetch-site") != "cross-site":
-                return
-            origin = "(none; Sec-Fetch-Site: cross-site)"
-        elif is_own_host(origin, headers.get("host", "")) or self.allows(origin):
+        headers = request.headers
+        if b"origin" in headers:
+            origin = request.header(b"origin")
+        elif not websocket and "j" in request.query:
+            origin = jsonp.origin_of(request.header(b"referer")) or "(none; a script tag without a Referer)"
+        elif headers.get(b"sec-fetch-site") == b"cross-site":
+            self._refuse_origin("(none; Sec-Fetch-Site: cross-site)", request)
+        else:
             return
+        if not is_own_host(origin, request.header(b"host")) and not self.allows(origin):
+            self._refuse_origin(origin, request)
+
+    def _refuse_origin(self, origin: str, request: Request) -> NoReturn:
         logger.warning(
             "refused a request of origin %s for host %s from %s: not the own host and not in cors_origins",
             _printable(origin),
-            _printable(headers.get("host", "(none)")),
-            handshake.address,
+            _printable(request.header(b"host") or "(none)"),
+            request.handshake.address,
         )
         raise Refusal(Fault.FORBIDDEN, context={"name": "FORBIDDEN_ORIGIN", "origin": origin})
 
@@ -110,47 +164,38 @@ class Gate:
                 return False
         return origin.lower() in allowed
 
-    def cors_headers(self, handshake: Handshake) -> Headers:
+    def cors_headers(self, request: Request) -> Headers:
         """Give the CORS headers of an answer; none for the own host and without Origin."""
-        options = self._options
-        if options.cors_origins is None:
+        if not self._cors:
             return []
-        headers: Headers = []
-        origin = handshake.headers.get("origin")
-        if options.cors_origins != "*" or options.cors_credentials:
-            headers.append((b"vary", b"Origin"))
-        if origin is None or not self.allows(origin):
-            return headers
-        # "*" may not stand beside credentials (Fetch standard, CORS protocol and credentials)
-        anybody = options.cors_origins == "*" and not options.cors_credentials
-        headers.append((b"access-control-allow-origin", b"*" if anybody else origin.encode("latin-1")))
-        if options.cors_credentials:
-            headers.append((b"access-control-allow-credentials", b"true"))
-        if options.cors_exposed_headers:
-            headers.append((b"access-control-expose-headers", ",".join(options.cors_exposed_headers).encode("ascii")))
+        headers: Headers = [] if self._anybody else [(b"vary", b"Origin")]
+        origin = request.headers.get(b"origin")
+        if origin is not None and self.allows(origin.decode("latin-1")):
+            headers.append((b"access-control-allow-origin", b"*" if self._anybody else origin))
+            headers += self._granted
         return headers
 
-    def preflight_headers(self, handshake: Handshake) -> Headers:
+    def preflight_headers(self, request: Request) -> Headers:
         """Give the headers that answer a CORS preflight."""
-        headers = self.cors_headers(handshake)
+        headers = self.cors_headers(request)
         if not any(name == b"access-control-allow-origin" for name, _ in headers):
             return headers
         headers.append((b"access-control-allow-methods", ",".join(self._options.cors_methods).encode("ascii")))
         allowed = self._options.cors_allowed_headers
         if allowed is None:
-            wanted = handshake.headers.get("access-control-request-headers")
+            wanted = request.headers.get(b"access-control-request-headers")
             if wanted:
                 add_vary(headers, b"Access-Control-Request-Headers")
-                headers.append((b"access-control-allow-headers", wanted.encode("latin-1")))
+                headers.append((b"access-control-allow-headers", wanted))
         elif allowed:
             headers.append((b"access-control-allow-headers", ",".join(allowed).encode("ascii")))
         if self._options.cors_max_age is not None:
             headers.append((b"access-control-max-age", str(self._options.cors_max_age).encode("ascii")))
         return headers
 
-    def admit(self, handshake: Handshake, method: str, *, websocket: bool) -> Admission:
-        """Check the query and the method, of a WebSocket handshake or of a plain request; raise Refusal where they do not fit."""
-        query = handshake.query
+    def admit(self, request: Request, method: str, *, websocket: bool) -> Session | None:
+        """Give the session of a WebSocket handshake or a plain request; None when it opens one. Raises Refusal for what does not fit."""
+        query = request.query
         transport = query.get("transport")
         if transport not in self._options.transports or (websocket and transport != "websocket"):
             raise Refusal(Fault.TRANSPORT_UNKNOWN, context={"transport": transport})
@@ -164,24 +209,16 @@ class Gate:
             raise Refusal(Fault.BAD_HANDSHAKE_METHOD, context={"method": method})
         if transport == "websocket" and not websocket:
             raise Refusal(Fault.BAD_REQUEST, context={"name": "TRANSPORT_HANDSHAKE_ERROR"})
-        eio = self._protocol(query)
-        if session is None:
-            if not self._sessions.accepting:
-                raise Refusal(Fault.SHUTTING_DOWN, context={"name": "SHUTTING_DOWN"})
-        else:
+        eio = PROTOCOLS.get(query.get("EIO", ""))
+        if eio is None or (eio == 3 and not self._options.allow_eio3):
+            raise Refusal(Fault.UNSUPPORTED_PROTOCOL, context={"protocol": query.get("EIO")})
+        if session is not None:
             _check_session(session, eio, method, websocket=websocket)
-        script = None if websocket else query.get("j")
-        if script is not None and not jsonp.is_index(script):
-            raise Refusal(Fault.BAD_REQUEST, context={"name": "INVALID_JSONP_INDEX", "j": script})
-        return Admission(eio, session, "b64" in query, script)
-
-    def _protocol(self, query: Mapping[str, str]) -> int:
-        eio = query.get("EIO")
-        if eio == "4":
-            return 4
-        if eio == "3" and self._options.allow_eio3:
-            return 3
-        raise Refusal(Fault.UNSUPPORTED_PROTOCOL, context={"protocol": eio})
+        elif not self._sessions.accepting:
+            raise Refusal(Fault.SHUTTING_DOWN, context={"name": "SHUTTING_DOWN"})
+        if not websocket and "j" in query and not jsonp.is_index(query["j"]):
+            raise Refusal(Fault.BAD_REQUEST, context={"name": "INVALID_JSONP_INDEX", "j": query["j"]})
+        return session
 
     async def ask_application(self, handshake: Handshake) -> None:
         """Let the option `allow_request` decide on a new session."""
@@ -227,6 +264,11 @@ def is_own_host(origin: str, host: str) -> bool:
 
     TLS often ends at a proxy, so the page's `https` meets `http` here; a default port is that of the Origin's scheme.
     """
+    return len(origin) <= LONGEST_HOST and len(host) <= LONGEST_HOST and _is_own_host(origin, host)
+
+
+@lru_cache(maxsize=256)  # a page of the own host says the same with every poll
+def _is_own_host(origin: str, host: str) -> bool:
     try:
         parts = urlsplit(origin)
         default = DEFAULT_PORTS.get(parts.scheme)

@@ -132,13 +132,13 @@ class WebSocketTransport:
                 self.buffered = max(0, self.buffered - encoded.size)
             self._batch = None
             self.buffered = 0
-            session.ready()
+            session.flush()
         if not self._left:
             await send({"type": "websocket.close", "code": self._code})
 
     async def _read(self, receive: Receive) -> None:
         session, limit = self._session, self._max_payload
-        receive_packet = session.receive
+        take = session.receive_all
         binary_prefix = session.eio == 3
         try:
             while True:
@@ -164,7 +164,7 @@ class WebSocketTransport:
                 if session.paused:
                     # Here and not before reading: so one receive is always under way, which a client that goes makes known.
                     await session.readable()
-                receive_packet(packet)
+                take((packet,))
                 if self._ended:
                     return
         except RemoteProtocolError as error:
