@@ -129,7 +129,7 @@ class Connection(Announcer):
         engine = self.engine
         try:
             for packet in packets:
-                if packet.__class__ is str and packet[:1] == "4" and self._listeners is None:
+                if packet.__class__ is str and packet and packet[0] == "4" and self._listeners is None:
                     # What `engine.receive` does with a text message, which nearly every packet is; who is not open has no consumer.
                     engine.heard = True
                     self.consumer.received(packet[1:])
@@ -201,9 +201,10 @@ class Connection(Announcer):
 
     def write(self, encoded: Encoded) -> None:
         """Queue a packet: it leaves at the end of the loop's turn, or when the transport can."""
-        if self.engine.state is not OPEN:
+        engine = self.engine
+        if engine.state is not OPEN:
             return
-        self.engine.out.append(encoded)
+        engine.out.append(encoded)
         self.unsent += encoded.size
         if not self.dirty:
             self.dirty = True
