@@ -60,7 +60,7 @@ def connect(io: Server) -> Connection:
     """Make a connection and join the main namespace."""
     connection = io.sessions.create(Handshake({}), 4, Link.WEBSOCKET)
     connection.start(Nothing())
-    connection.receive("40")
+    connection.receive_all(["40"])
     return connection
 
 
