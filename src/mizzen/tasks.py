@@ -48,7 +48,7 @@ class Tasks:
 
         def start(self, coroutine: Coroutine[object, object, None]) -> None:
             """Run a coroutine in a task with its own copy of the context; tasks start in the order of these calls."""
-            task = self._loop.create_task(coroutine)
+            task = asyncio.Task(coroutine, loop=self._loop, name="mizzen")  # without a name it would be given one at once, which costs more
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
