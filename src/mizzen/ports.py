@@ -386,7 +386,7 @@ class Session(Protocol):
         """Open the session on its first transport."""
         ...
 
-    def receive_all(self, packets: Sequence[str | bytes]) -> None:
+    def receive_all(self, packets: Iterable[str | bytes]) -> None:
         """Take the Engine.IO packets of one read; what they are answered with at once leaves in one write. Never raises."""
         ...
 

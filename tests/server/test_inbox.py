@@ -286,21 +286,6 @@ class TestMaxBuffer:
                 await until(lambda: len(gated.ended) == 20)
                 assert gated.ended == [*range(20)]
 
-    async def test_acks_of_the_post_that_filled_the_inbox_are_handled(self) -> None:
-        async with Server(max_handlers=1, max_buffer=2000, close_grace=0.01) as io:
-            gated = Gated(io)
-            async with serve(io) as url, open_polling(url) as polling:
-                await polling.post("40")
-                await polling.get()
-                (socket,) = io.sockets.values()
-                call = asyncio.create_task(socket.call("ask"))
-                assert (await polling.get()).text == '420["ask"]'
-                post = asyncio.create_task(polling.post("\x1e".join([*[heavy(number) for number in range(20)], "430[5]"])))
-                assert await call == 5
-                assert not post.done()
-                gated.let(20)
-                await post
-
     async def test_the_server_may_close_it_while_full(self) -> None:
         async with Server(max_handlers=1, max_buffer=2000) as io:
             gated = Gated(io)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from mizzen.errors import RemoteProtocolError
@@ -123,7 +123,7 @@ class Connection(Announcer):
 
     # In
 
-    def receive_all(self, packets: Sequence[str | bytes]) -> None:
+    def receive_all(self, packets: Iterable[str | bytes]) -> None:
         """Take the packets of one read; what they are answered with at once leaves in one write, now. Never raises."""
         self.dirty = True  # so that nothing marks it for the flusher
         engine = self.engine

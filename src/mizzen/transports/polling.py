@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from mizzen.errors import RemoteProtocolError
@@ -141,7 +141,7 @@ class PollingTransport:
     async def post(self, headers: Mapping[bytes, bytes], receive: Receive, max_payload: int) -> bool | None:
         """Take the packets of a POST; False when the body is larger than `max_payload` bytes, None when the client has gone away.
 
-        Raises Refusal.
+        This returns once there was room for all of them, or the session is over. Raises Refusal.
         """
         session = self._session
         if self._posting:
@@ -160,24 +160,62 @@ class PollingTransport:
             body = await _read(receive, max_payload)
             if body is None:
                 return False
-            self._take(body, binary)
-            if session.paused:
-                await session.readable()
+            packets = self._decode(body, binary)
+            if len(packets) > 1:
+                await self._take(packets, receive)
+            else:
+                session.receive_all(packets)
+                if session.paused:
+                    await self._room(receive)
             return True
         except _PostCutOff:
             session.lost(Reason.TRANSPORT_ERROR, "the post was cut off")
             return None
+        except asyncio.CancelledError:
+            # So some servers tell that the client has gone. What was not taken is missing, whatever comes next.
+            session.lost(Reason.TRANSPORT_ERROR, "the post was cut off")
+            raise
         finally:
             self._posting = False
 
-    def _take(self, body: bytes, binary: bool) -> None:
+    def _decode(self, body: bytes, binary: bool) -> list[str | bytes]:
         session = self._session
         try:
-            packets = decode_payload(body if self.script is None else jsonp.decode(body), session.eio, binary)
+            return decode_payload(body if self.script is None else jsonp.decode(body), session.eio, binary)
         except RemoteProtocolError as error:
             session.lost(error.reason, str(error))
             raise Refusal(Fault.BAD_REQUEST, context={"name": "INVALID_PAYLOAD"}) from None
-        session.receive_all(packets)
+
+    async def _take(self, packets: Iterable[str | bytes], receive: Receive) -> None:
+        """Take packets as long as there is room, and the others when there is again; return once there is room for more."""
+        session = self._session
+        left = iter(packets)
+        session.receive_all(self._until_full(left))
+        while session.paused:
+            await self._room(receive)
+            if not session.gone:
+                session.receive_all(self._until_full(left))
+
+    def _until_full(self, packets: Iterator[str | bytes]) -> Iterator[str | bytes]:
+        session = self._session
+        for packet in packets:
+            yield packet
+            if session.paused:
+                return
+
+    async def _room(self, receive: Receive) -> None:
+        """Wait until more may be received. Raises _PostCutOff when the client goes away."""
+        room = asyncio.ensure_future(self._session.readable())
+        # The whole body has come. "http.disconnect" is all that may follow, but middleware that has read the body may give it again.
+        event = asyncio.ensure_future(receive())
+        try:
+            await asyncio.wait((room, event), return_when=asyncio.FIRST_COMPLETED)
+            if event.done() and event.exception() is None and event.result()["type"] == "http.disconnect":
+                raise _PostCutOff
+            await room
+        finally:
+            room.cancel()
+            event.cancel()
 
 
 class _PostCutOff(Exception):
