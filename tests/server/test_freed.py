@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import gc
 import logging
+import re
 import weakref
 from collections.abc import Iterator
 
 import pytest
 
-from mizzen import ConnectRefused, Namespace, RemoteError, Server, Socket
+from mizzen import ConnectionStateRecovery, ConnectRefused, Namespace, RemoteError, Server, Socket
 from mizzen.types import Receive, Scope, Send
-from tests.server.fake_wire import open_fake, settle
+from tests.server.fake_wire import join_fake, open_fake, settle
 from tests.support import open_wire, serve, until
 
 
@@ -172,3 +173,37 @@ async def test_a_connection_that_never_joined_anything() -> None:
             await wire.until_closed()
         assert len(seen) == 2
         await until(lambda: all(each() is None for each in seen), "everything is freed")
+
+
+async def lifetime(seconds: float, *, until_forgotten: bool) -> weakref.ref[Server]:
+    """Have a server run that keeps sockets for `seconds`, and close it while it keeps some, or when it has forgotten them."""
+    io = Server(connection_state_recovery=ConnectionStateRecovery(max_disconnection_duration=seconds))
+    io.of("/other")
+    io.of(re.compile("/child-.*"))
+    async with io:
+        for name in ("/", "/other", "/child-1"):
+            async with join_fake(io, name):
+                io.of(name).emit("kept")
+        if until_forgotten:
+            await until(lambda: not any(namespace.adapter.awaits_clients for namespace in io.namespaces.values()))
+        else:
+            assert all(namespace.adapter.awaits_clients for namespace in io.namespaces.values())
+    return weakref.ref(io)
+
+
+@pytest.mark.parametrize(("seconds", "until_forgotten"), [(120.0, False), (0.001, True)])
+async def test_nothing_of_a_closed_server_stays_in_the_loop(seconds: float, until_forgotten: bool) -> None:
+    server = await lifetime(seconds, until_forgotten=until_forgotten)
+    gc.collect()  # a server is a web of cycles; what the loop holds is not collected
+    assert server() is None
+
+
+async def test_nothing_of_a_namespace_that_was_dropped_stays_in_the_loop() -> None:
+    async with Server(connection_state_recovery=True, max_child_namespaces=1) as io:
+        io.of(re.compile("/child-.*"))
+        async with join_fake(io, "/child-1"):
+            child = weakref.ref(io.of("/child-1"))
+        assert child() is not None
+        async with join_fake(io, "/child-2"):  # for which there is room without the other
+            gc.collect()
+            assert child() is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from typing import TYPE_CHECKING, TypeAlias, cast, overload
 
@@ -66,6 +67,8 @@ class Namespace(Broadcasts, SocketListening):
         self._node_handlers: dict[str, Plan] = {}
         self._room_hooks: Hooks[RoomEvent, str, str | None] = Hooks("on_room")
         self._last_id = -1
+        # What the adapter is to be woken by.
+        self._timers: dict[object, asyncio.TimerHandle] = {}
 
     if not TYPE_CHECKING:
 
@@ -232,12 +235,21 @@ class Namespace(Broadcasts, SocketListening):
 
     def expire_after(self, seconds: float) -> None:
         """Have the adapter forget what is too old then."""
-        self.server.running_loop().call_later(seconds, self._expire)
+        key = object()
+        self._timers[key] = self.server.running_loop().call_later(seconds, self._expire, key)
 
-    def _expire(self) -> None:
+    def _expire(self, key: object) -> None:
+        del self._timers[key]
         self.adapter.expire()
         if not self.population:
             self.server.namespaces.left(self)
+
+    def forget(self) -> None:
+        """Forget rooms, and what the adapter keeps and wants to forget later: the server closes, or the namespace goes."""
+        self.adapter.close()
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
 
 
 class ParentNamespace(Namespace):

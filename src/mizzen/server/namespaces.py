@@ -166,13 +166,13 @@ class Namespaces(dict[str, Namespace]):
         del self[child.name], parent.children[child.name]
         self._idle.pop(child, None)
         self._children -= 1
-        child.adapter.close()
+        child.forget()
 
     def close(self) -> None:
         """Forget rooms, and the namespaces that clients brought into being."""
         for namespace in list(self.values()):
             if namespace.parent is None or namespace.lasting:
-                namespace.adapter.close()
+                namespace.forget()
             else:
                 self._drop(namespace)
 
