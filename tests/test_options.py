@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mizzen import Server
 from mizzen.errors import MizzenError, OptionsError
 from mizzen.options import Cookie, ServerOptions
 
@@ -254,3 +255,80 @@ def test_the_cookie_is_that_of_node() -> None:
 def test_every_part_of_the_cookie_has_its_effect(changes: dict[str, Any], header: bytes) -> None:
     assert Cookie(**changes).header("abc") == header
     assert set(changes) <= set(asdict(Cookie()))
+
+
+@pytest.mark.parametrize("character", ["\r", "\n", "\r\n", "\0", "\x1f", "\x7f", ";", "é", "\u2028"])
+@pytest.mark.parametrize(("name", "value"), [("name", "io"), ("path", "/app"), ("domain", "app.example")])
+def test_nothing_breaks_out_of_the_cookie(name: str, value: str, character: str) -> None:
+    for given in (f"{value}{character}", f"{value[:2]}{character}{value[2:]}", f"{value}{character} Domain=evil.example"):
+        changes: dict[str, Any] = {name: given}
+        with pytest.raises(OptionsError) as caught:
+            Cookie(**changes)
+        assert str(caught.value).startswith(f"Cookie({name}={given!r}): expected ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"name": ""}, "token"),
+        ({"name": "a=b"}, "token"),
+        ({"name": "a b"}, "token"),
+        ({"name": None}, "token"),
+        ({"path": "app"}, "'/app'"),
+        ({"path": b"/app"}, "'/app'"),
+        ({"domain": "https://app.example"}, "without scheme"),
+        ({"domain": "app.example:8000"}, "without scheme and port"),
+        ({"domain": "app example"}, "'app.example'"),
+        ({"domain": "app..example"}, "'app.example'"),
+        ({"max_age": -1}, "whole seconds"),
+        ({"max_age": 1.5}, "whole seconds"),
+        ({"max_age": "60; Secure"}, "whole seconds"),
+        ({"max_age": True}, "whole seconds"),
+        ({"same_site": "Lax"}, "'lax'"),
+        ({"same_site": "lax; Domain=evil.example"}, "'lax'"),
+    ],
+)
+def test_a_cookie_that_cannot_work_is_refused(changes: dict[str, Any], expected: str) -> None:
+    ((name, value),) = changes.items()
+    with pytest.raises(OptionsError) as caught:
+        Cookie(**changes)
+    assert str(caught.value).startswith(f"Cookie({name}={value!r}): expected ")
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"same_site": "none"},
+        {"name": "__Secure-io"},
+        {"name": "__HOST-io"},
+        {"name": "__Host-io", "secure": True, "path": "/app"},
+        {"name": "__Host-io", "secure": True, "domain": "app.example"},
+    ],
+)
+def test_a_cookie_that_browsers_refuse_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(OptionsError, match=r"browsers refuse .* secure=True"):
+        Cookie(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "header"),
+    [
+        ({"name": "!#$%&'*+-.^_`|~09azAZ"}, b"!#$%&'*+-.^_`|~09azAZ=abc; Path=/; HttpOnly; SameSite=Lax"),
+        ({"path": '/a b/%3B,"=~'}, b'io=abc; Path=/a b/%3B,"=~; HttpOnly; SameSite=Lax'),
+        ({"path": ""}, b"io=abc; HttpOnly; SameSite=Lax"),
+        ({"domain": ""}, b"io=abc; Path=/; HttpOnly; SameSite=Lax"),
+        ({"domain": ".my_app-1.example"}, b"io=abc; Domain=.my_app-1.example; Path=/; HttpOnly; SameSite=Lax"),
+        ({"name": "__Secure-io", "secure": True}, b"__Secure-io=abc; Path=/; HttpOnly; Secure; SameSite=Lax"),
+        ({"name": "__Host-io", "secure": True}, b"__Host-io=abc; Path=/; HttpOnly; Secure; SameSite=Lax"),
+    ],
+)
+def test_whatever_may_stand_in_a_cookie_does(changes: dict[str, Any], header: bytes) -> None:
+    assert Cookie(**changes).header("abc") == header
+
+
+@pytest.mark.parametrize("given", ["io", {"name": "io"}, 1, Cookie])
+def test_the_option_cookie_is_a_cookie(given: object) -> None:
+    assert refused(cookie=given).startswith(f"cookie={given!r}: expected ")
+    with pytest.raises(OptionsError):
+        Server(cookie=given)  # pyright: ignore[reportArgumentType]

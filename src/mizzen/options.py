@@ -16,6 +16,10 @@ Origins: TypeAlias = Literal["*"] | Collection[str] | Callable[[str], bool] | No
 AllowRequest: TypeAlias = Callable[[Handshake], bool | Awaitable[bool | None] | None]
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# RFC 6265, 4.1.1: the path is "any CHAR except CTLs or ';'"; browsers ignore one that does not start with "/" (5.2.4).
+_COOKIE_PATH = re.compile(r"/[ -:<-~]*")
+# A leading dot is ignored (RFC 6265, 5.2.3), and an underscore occurs in names of hosts though it may not.
+_COOKIE_DOMAIN = re.compile(r"\.?[\w-]+(\.[\w-]+)*", re.ASCII)
 _FILE_NAME = re.compile(r"[\w.@+-]+(/[\w.@+-]+)*", re.ASCII)
 COMPRESSION_THRESHOLD = 1024
 """Bytes from which on `per_message_deflate=True` and `http_compression=True` compress, as in the Node server."""
@@ -75,6 +79,29 @@ def check_parser(parser: object) -> None:
             raise OptionsError(f"parser={parser!r}: expected a codec such as MsgpackCodec(), with a method {method!r}")
 
 
+def check_cookie(cookie: Cookie) -> None:
+    """Raise OptionsError for a cookie that could not stand in a Set-Cookie header, or that browsers refuse."""
+    name, path, domain, max_age = cast("tuple[object, ...]", (cookie.name, cookie.path, cookie.domain, cookie.max_age))
+    if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+        raise OptionsError(f"Cookie(name={name!r}): expected a token: only letters, digits and !#$%&'*+-.^_`|~ may stand in it")
+    if path and not (isinstance(path, str) and _COOKIE_PATH.fullmatch(path)):
+        raise OptionsError(f"Cookie(path={path!r}): expected a path such as '/app', in ASCII; percent-encode ';' and control characters")
+    if domain and not (isinstance(domain, str) and _COOKIE_DOMAIN.fullmatch(domain)):
+        raise OptionsError(f"Cookie(domain={domain!r}): expected a host such as 'app.example', in ASCII, without scheme and port")
+    if max_age is not None and (not isinstance(max_age, int) or isinstance(max_age, bool) or max_age < 0):
+        raise OptionsError(f"Cookie(max_age={max_age!r}): expected whole seconds, or None for a session cookie")
+    if cookie.same_site not in ("lax", "strict", "none", None):
+        raise OptionsError(f"Cookie(same_site={cookie.same_site!r}): expected 'lax', 'strict', 'none' or None")
+    if cookie.same_site == "none" and not cookie.secure:
+        raise OptionsError("Cookie(same_site='none', secure=False): browsers refuse such a cookie; add secure=True, which needs HTTPS")
+    # RFC 6265bis, 4.1.3
+    prefix = name[:9].lower()
+    if prefix == "__secure-" and not cookie.secure:
+        raise OptionsError(f"Cookie(name={name!r}, secure=False): browsers refuse a cookie of such a name; add secure=True")
+    if prefix.startswith("__host-") and not (cookie.secure and path == "/" and not domain):
+        raise OptionsError(f"Cookie(name={name!r}): browsers refuse a cookie of such a name without secure=True, path='/' and no domain")
+
+
 RequestsMode: TypeAlias = Literal["auto", "sails", False]
 
 
@@ -82,7 +109,8 @@ RequestsMode: TypeAlias = Literal["auto", "sails", False]
 class Cookie:
     """The cookie that the polling handshake sets, for load balancers that route by it; its value is the connection's sid.
 
-    `max_age` is in seconds; None makes a session cookie.
+    `max_age` is in seconds; None makes a session cookie. Raises OptionsError for what may not stand in a Set-Cookie header (RFC 6265,
+    4.1.1) and for what browsers refuse.
     """
 
     name: str = "io"
@@ -92,6 +120,9 @@ class Cookie:
     secure: bool = False
     max_age: int | None = None
     domain: str | None = None
+
+    def __post_init__(self) -> None:
+        check_cookie(self)
 
     def header(self, sid: str) -> bytes:
         """Give the value of the Set-Cookie header."""
@@ -208,6 +239,9 @@ class ServerOptions:
                 raise OptionsError(f"{name}={threshold!r}: expected True, False or the bytes from which on it compresses")
         check_cors_lists(self)
         object.__setattr__(self, "client_files", check_client_files(self.client_files))
+        cookie = cast("object", self.cookie)
+        if cookie is not None and not isinstance(cookie, Cookie):
+            raise OptionsError(f"cookie={cookie!r}: expected True, False or a Cookie, such as Cookie(name='io', secure=True)")
         first: object = getattr(self, "initial_packet")  # noqa: B009 - anything may have been given
         if not (first is None or isinstance(first, (str, bytes))):
             raise OptionsError(f"initial_packet={first!r}: expected str, bytes or None")
