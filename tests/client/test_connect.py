@@ -324,6 +324,9 @@ async def test_the_end_waits_for_handlers_and_then_cancels_them(io: Server):
         ({"max_buffer": 0}, "max_buffer=0"),
         ({"retries": 3}, "retries without ack_timeout"),
         ({"retries": -1, "ack_timeout": 1}, "retries=-1"),
+        ({"proxy": "127.0.0.1:3128"}, "proxy='127.0.0.1:3128': expected the URL of an HTTP proxy"),
+        ({"proxy": "socks5://me:secret@host:1080"}, "proxy='host:1080'"),
+        ({"proxy": ""}, "proxy=''"),
         ({"uds": "/x", "http_session": object()}, "uds and http_session"),
     ],
 )

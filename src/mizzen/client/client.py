@@ -99,9 +99,10 @@ class Client(ClientSocket):
           `max_pending_acks`: how many acks of one socket may be awaited. `max_threads`: how many plain (`def`) handlers run at once.
         - `per_message_deflate`: whether messages on WebSocket are compressed where the server agrees: those of 1024 bytes and more, or of
           as many as given.
-        - `ssl`: a context, or False to trust any certificate. `proxy`: the URL of an HTTP proxy. `cookies`: to begin with; those that the
-          server sets are kept, for all transports. `uds`: the path of a unix socket to connect to. `http_session`: an
-          `aiohttp.ClientSession` to use instead of an own one; it is not closed, and its middlewares do not see polling.
+        - `ssl`: a context, or False to trust any certificate. `proxy`: the URL of an HTTP proxy, `http://user:password@host:port`.
+          `cookies`: to begin with; those that the server sets are kept, for all transports. `uds`: the path of a unix socket to connect
+          to. `http_session`: an `aiohttp.ClientSession` to use instead of an own one; it is not closed, and its middlewares do not see
+          polling.
         - `parser`: how packets are written, if not as JSON; the server must use the same.
         """
         options = ClientOptions(

@@ -27,6 +27,8 @@ UNLIMITED: Final = aiohttp.ClientTimeout(total=None)
 SHOWN: Final = 200
 """Characters of an answer that an error tells."""
 
+CREDENTIALS: Final = "; proxy='http://user:password@host:port' gives it credentials"
+
 DEFLATE_OFFER: Final = "permessage-deflate; client_no_context_takeover; server_no_context_takeover"
 
 
@@ -117,16 +119,17 @@ class HTTP:
                     proxy=options.proxy,
                     timeout=UNLIMITED,
                     allow_redirects=False,
-                    middlewares=(_once,),
+                    # The first may be repeated: whoever refused a WebSocket before may have hung up without saying so.
+                    middlewares=(_once,) if "sid" in query else (),
                 ) as response:
                     content = await self._read(response)
                     if response.status != 200:
-                        raise ConnectFailed(f"polling: {method} {url} was answered with {_told(response, content)}")
+                        raise ConnectFailed(f"polling: {method} {url} was answered with {_told(response, content, options.proxy)}")
                     return Answer(content, response.content_type == "application/octet-stream")
         except TimeoutError:
             raise ConnectFailed(f"polling: {method} {url} was not answered in time (request_timeout)") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise ConnectFailed(f"polling: {method} {url} failed: {_reason(error)}") from error
+            raise ConnectFailed(f"polling: {method} {url} failed: {_reason(error, options.proxy)}") from error
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         limit = self._options.max_payload
@@ -162,17 +165,17 @@ class HTTP:
                 read_until_eof=False,
             )
         except (aiohttp.ClientError, OSError) as error:
-            raise ConnectFailed(f"websocket: {url} failed: {_reason(error)}") from error
+            raise ConnectFailed(f"websocket: {url} failed: {_reason(error, options.proxy)}") from error
         try:
             if response.status != 101:
                 content = await self._read(response)
-                raise ConnectFailed(f"websocket: {url} was answered with {_told(response, content)}")
+                raise ConnectFailed(f"websocket: {url} was answered with {_told(response, content, options.proxy)}")
             extensions = response.headers.get("Sec-WebSocket-Extensions", "")
             self._check(url, response, key, extensions)
             return _take_over(response, protocol, bool(extensions))
         except (aiohttp.ClientError, OSError) as error:
             response.close()
-            raise ConnectFailed(f"websocket: {url} failed: {_reason(error)}") from error
+            raise ConnectFailed(f"websocket: {url} failed: {_reason(error, options.proxy)}") from error
         except BaseException:
             response.close()
             raise
@@ -192,7 +195,8 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
     try:
         return await handler(request)
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise ConnectFailed(f"polling: {request.method} {request.url.with_query(None)} failed: {_reason(error)}") from error
+        told = _reason(error, None if request.proxy is None else str(request.proxy))
+        raise ConnectFailed(f"polling: {request.method} {request.url.with_query(None)} failed: {told}") from error
 
 
 def _take_over(response: aiohttp.ClientResponse, protocol: asyncio.Protocol, deflated: bool) -> Wire:
@@ -208,13 +212,24 @@ def _take_over(response: aiohttp.ClientResponse, protocol: asyncio.Protocol, def
     return Wire(response, transport, early.data, deflated)
 
 
-def _told(response: aiohttp.ClientResponse, content: bytes) -> str:
-    """Say what an answer is: its status, and its text unless that is a page."""
+def _told(response: aiohttp.ClientResponse, content: bytes, proxy: str | None) -> str:
+    """Say what an answer is: its status, its text unless that is a page, and that it may be of the proxy."""
     page = response.content_type == "text/html"
     text = "" if page else " ".join(content[:SHOWN].decode("utf-8", "replace").split())
     hint = " (is this the path of Socket.IO?)" if response.status == 404 else ""
+    if proxy is not None and response.url.scheme == "http":  # with https, the proxy has no say in what the server answers
+        hint = f" (by the server, or by {_named(proxy)}){hint}" if response.status != 407 else f" (by {_named(proxy)}{CREDENTIALS})"
     return f"{response.status} {response.reason or ''}{': ' + text if text else ''}{hint}"
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, proxy: str | None) -> str:
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"{_named(proxy)} refused: {error.status} {error.message}{CREDENTIALS if error.status == 407 else ''}"
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return f"{_named(proxy)} cannot be reached: {error}"
     return str(error) or type(error).__name__
+
+
+def _named(proxy: str | None) -> str:
+    """Name a proxy, without its password."""
+    return "the proxy" if proxy is None else f"the proxy {URL(proxy).with_user(None)}"

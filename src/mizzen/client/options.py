@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, fields
@@ -22,6 +23,7 @@ TransportName: TypeAlias = Literal["websocket", "polling"]
 DEFLATE_THRESHOLD = 1024
 """Bytes from which on messages are compressed with `per_message_deflate=True`, as in the JavaScript client."""
 
+_PROXY = re.compile(r"https?://[^/]", re.IGNORECASE)
 _SECONDS = ("reconnection_delay", "reconnection_delay_max", "connect_timeout", "close_grace")
 _LIMITED = ("request_timeout", "ack_timeout")
 
@@ -93,6 +95,8 @@ class ClientOptions:
             raise OptionsError("retries without ack_timeout: a try would never be given up; say how long each may take")
         if self.per_message_deflate is True:
             object.__setattr__(self, "per_message_deflate", DEFLATE_THRESHOLD)
+        if self.proxy is not None and not _PROXY.match(self.proxy):
+            raise OptionsError(f"proxy={self.proxy.rpartition('@')[2]!r}: expected the URL of an HTTP proxy such as 'http://host:port'")
         if self.uds is not None and self.http_session is not None:
             raise OptionsError("uds and http_session: make the session with aiohttp.UnixConnector instead")
         if self.cookies is not None and self.http_session is not None:
