@@ -95,8 +95,9 @@ class Client(ClientSocket):
           again; with it, packets go one at a time, in order, each at least once (None: each is sent once).
         - `close_grace`: how long running handlers may take at the end.
         - `max_payload`: the largest message that is accepted. `max_attachments`: the most binary attachments of one packet.
-        - `max_buffer`: what may wait to be sent, or to be handled. `max_handlers`: how many handlers run at once; further events wait.
-          `max_pending_acks`: how many acks of one socket may be awaited. `max_threads`: how many plain (`def`) handlers run at once.
+        - `max_buffer`: what may wait to be sent, to be handled, or for the answer to CONNECT; acks may be as much again. `max_handlers`:
+          how many handlers run at once; further events wait. `max_pending_acks`: how many acks of one socket may be awaited.
+          `max_threads`: how many plain (`def`) handlers run at once.
         - `per_message_deflate`: whether messages on WebSocket are compressed where the server agrees: those of 1024 bytes and more, or of
           as many as given.
         - `ssl`: a context, or False to trust any certificate. `proxy`: the URL of an HTTP proxy, `http://user:password@host:port`.

@@ -39,7 +39,8 @@ class Connection:
     """
 
     __slots__ = (
-        *("_base_query", "_deadline", "_dirty", "_drained", "_loop", "_opened", "_options", "_timer", "_upgrade", "base_url", "consumer"),
+        *("_answers", "_base_query", "_deadline", "_dirty", "_drained", "_largest_answer", "_loop", "_opened", "_options", "_timer"),
+        *("_upgrade", "base_url", "consumer"),
         *("details", "ended", "engine", "headers", "in_main", "on_heartbeat", "paused", "transport", "unsent"),
     )
 
@@ -64,6 +65,8 @@ class Connection:
         self.unsent: int = 0
         self.on_heartbeat: Callable[[], None] | None = None
         self._options = options
+        self._answers = 0
+        self._largest_answer = 0
         self._base_query = dict(query)
         self._loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = self._loop.create_future()
@@ -316,6 +319,17 @@ class Connection:
             self.unsent += encoded.size
             self.flush()
 
+    def answer(self, encoded: Encoded) -> None:
+        """Do as `write`, with what the server has asked for: one that asks, and does not read the answers, is given up."""
+        self.write(encoded)
+        self._answers += encoded.size
+        self._largest_answer = max(self._largest_answer, encoded.size)
+        limit = self._options.max_buffer
+        # One whole message always fits, so only what waits besides the largest one counts.
+        if self._answers - self._largest_answer > limit:
+            told = f"the server does not read: {self._answers} bytes of answers to what it asked wait to be sent (max_buffer={limit})"
+            self.lost(Reason.TRANSPORT_ERROR, told)
+
     @property
     def writable(self) -> bool:
         """Whether a packet could be sent now; never during an upgrade."""
@@ -339,9 +353,10 @@ class Connection:
             before = len(out)
             self.transport.flush(out)
             if not out:
-                self.unsent = 0
+                self.unsent = self._answers = self._largest_answer = 0
             elif len(out) < before:
                 self.unsent = sum([encoded.size for encoded in out])
+                self._answers = min(self._answers, self.unsent)
         if self._drained is not None:
             self._wake_drained()
 

@@ -32,14 +32,15 @@ class Dispatcher:
     """Takes events to the handlers that they are for.
 
     At most `max_handlers` run at once; further events wait in an inbox. While that holds more than `max_buffer` bytes the connection is
-    not read, unless somebody waits for an ack, which may lie behind what is not read; with twice as much it is given up. What concerns the
-    connection itself (`connect`, `disconnect` …) never waits.
+    not read, unless somebody waits for an ack, which may lie behind what is not read; with twice as much it is given up. What becomes of
+    the connection itself (`connect`, `disconnect` …) never waits; the manager's `ping` and `packet`, which the server sends at will, do.
     """
 
     __slots__ = (
         "_awaiting",
         "_drain_scheduled",
         "_inbox",
+        "_inbox_largest",
         "_inbox_size",
         "_loop",
         "_options",
@@ -54,7 +55,8 @@ class Dispatcher:
     def __init__(self, options: ClientOptions, awaiting: Callable[[], bool]) -> None:
         self._options = options
         self._awaiting = awaiting
-        self._inbox: deque[tuple[ClientSocket, str, list[JSON], int | None, int, Connection | None]] = deque()
+        self._inbox: deque[tuple[Callable[[], None], int]] = deque()
+        self._inbox_largest = 0
         self._inbox_size = 0
         self._drain_scheduled = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -75,9 +77,20 @@ class Dispatcher:
         """Start the handlers of an event, or have it wait."""
         if self.running < self._options.max_handlers and not self._inbox:
             self._start(socket, name, args, id, self.connection)
-            return
+        else:
+            self._wait(partial(self._start, socket, name, args, id, self.connection), size)
+
+    def came(self, plan: Plan, where: str, args: Sequence[JSON], size: int) -> None:
+        """Start handlers of the manager that hear of all that comes, or have them wait, as those of events."""
+        if self.running < self._options.max_handlers and not self._inbox:
+            self.tell(plan, None, where, args)
+        else:
+            self._wait(partial(self.tell, plan, None, where, args), size)
+
+    def _wait(self, start: Callable[[], None], size: int) -> None:
         size += ENTRY
-        self._inbox.append((socket, name, args, id, size, self.connection))
+        self._inbox_largest = max(self._inbox_largest, size) if self._inbox else size
+        self._inbox.append((start, size))
         self._inbox_size += size
         if self._inbox_size > self._options.max_buffer:
             self._full()
@@ -88,7 +101,7 @@ class Dispatcher:
             return
         if not self._awaiting():
             connection.pause()
-        elif self._inbox_size > 2 * limit:
+        elif self._inbox_size - self._inbox_largest > 2 * limit:  # one whole message always fits
             told = f"{self._inbox_size} bytes of events wait for handlers (max_buffer={limit}), which wait for acks that do not come"
             connection.lost(Reason.TRANSPORT_ERROR, told)
 
@@ -150,9 +163,9 @@ class Dispatcher:
         for _ in range(limit):
             if not self._inbox or self.running >= limit:
                 break
-            socket, name, args, id, size, connection = self._inbox.popleft()
+            start, size = self._inbox.popleft()
             self._inbox_size -= size
-            self._start(socket, name, args, id, connection)
+            start()
         connection = self.connection
         if connection is not None and connection.paused and self._inbox_size <= self._options.max_buffer:
             connection.resume()

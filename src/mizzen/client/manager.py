@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from mizzen.client.connection import Connection
 from mizzen.client.dispatch import Dispatcher
+from mizzen.client.early import Early
 from mizzen.client.ports import ClientSession, ClientTransport, TransportFactory
 from mizzen.client.socket import ClientSocket
 from mizzen.client.wires import wires_of
@@ -69,6 +70,7 @@ class Manager:
         self.sockets: dict[str, ClientSocket] = {}
         self.connection: Connection | None = None
         self.dispatcher: Dispatcher = Dispatcher(options, self._awaits_acks)
+        self.early: Early = Early(options.max_buffer)
         self._wires = wires_of(options)
         self._listeners = Listeners(leading=0)
         self._mailbox = Mailbox()
@@ -231,7 +233,7 @@ class Manager:
         return connection
 
     def _heard(self) -> None:
-        self._fire("ping")
+        self.dispatcher.came(self._listeners.take("ping"), "ping", (), 0)
 
     def _factories(self) -> list[TransportFactory]:
         transports = list(self.options.transports)
@@ -264,8 +266,12 @@ class Manager:
         if any(each.connected for each in self.sockets.values()):
             socket.fail(failure, Reason.TRANSPORT_ERROR)  # what works for the others is left alone
         else:
-            self._failure = failure
-            connection.lost(Reason.TRANSPORT_ERROR, str(failure))
+            self.abandon(connection, failure)
+
+    def abandon(self, connection: Connection, failure: ConnectFailed) -> None:
+        """End the connection, which is of no use, and have those who wait for it learn why."""
+        self._failure = failure
+        connection.lost(Reason.TRANSPORT_ERROR, str(failure))
 
     def _tell_failure(self, error: ConnectFailed) -> None:
         self._fire("error", error)
@@ -317,7 +323,7 @@ class Manager:
             return
         size, self._size = self._size, 0
         if "packet" in self._listeners.handlers:
-            self._fire("packet", packet)
+            self.dispatcher.came(self._listeners.take("packet"), "packet", (packet,), size)
         kind = packet.type
         if kind is not EVENT and kind is not ACK and packet.nsp == "/" and self.connection is not None:
             self.connection.in_main = kind is CONNECT

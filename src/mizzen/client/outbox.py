@@ -126,7 +126,7 @@ class Outbox:
         encoded = self._codec.encode_ack(self.socket.name, args, id)
         # An id means something only on the connection that it came by.
         if connection is not None and connection is self.connection:
-            connection.write(encoded)
+            connection.answer(encoded)
 
     # What waits
 

@@ -65,7 +65,6 @@ class ClientSocket(Requests, Emits, Listening):
         self.listeners: Listeners = Listeners(leading=0)
         self.streams: Streams = Streams()
         self._state = IDLE
-        self._early: list[tuple[list[JSON], int | None, int]] = []
         self._recovery = Recovery()
         self._opening: list[asyncio.Future[None]] = []
         self._closing: list[asyncio.Future[None]] = []
@@ -239,8 +238,9 @@ class ClientSocket(Requests, Emits, Listening):
         self.turn, self.thread_turn = asyncio.Lock(), asyncio.Lock()
         self._state, self.id, self._connect_timer = IDLE, None, None
         self._recovery = Recovery()
-        for waiting in (self._early, self._opening, self._closing):
-            waiting.clear()
+        self.manager.early.take(self)
+        self._opening.clear()
+        self._closing.clear()
         self.outbox.forget()
 
     def opened(self, connection: Connection) -> None:
@@ -300,7 +300,7 @@ class ClientSocket(Requests, Emits, Listening):
             if self._state is CONNECTED:
                 self._event(packet.data, packet.id, size)
             elif self._state is CONNECTING:  # missed packets of a session that is being recovered come before the answer
-                self._early.append((packet.data, packet.id, size))
+                self._early(packet.data, packet.id, size)
         elif kind is ACK:
             if packet.id is not None:
                 self.outbox.acked(packet.id, packet.data)
@@ -308,11 +308,19 @@ class ClientSocket(Requests, Emits, Listening):
             if self._state is CONNECTING:
                 self._connected(packet.data)
             elif self._state is IDLE and self.manager.connection is not None:  # it has been disconnected meanwhile
-                self.manager.connection.write(self.manager.codec.encode(Packet(DISCONNECT, self.name)))
+                self.manager.connection.answer(self.manager.codec.encode(Packet(DISCONNECT, self.name)))
         elif kind is DISCONNECT:
             self.end(Reason.IO_SERVER_DISCONNECT, None)
         elif kind is CONNECT_ERROR and self._state is CONNECTING:
             self._refused(packet.data)
+
+    def _early(self, data: list[JSON], id: int | None, size: int) -> None:
+        manager, connection = self.manager, self.manager.connection
+        if manager.early.put(self, data, id, size) or connection is None:
+            return
+        self._recovery = Recovery()  # or else the same would come again
+        told = f"the server sent {manager.early.size} bytes of events to {self.name} before it answered the CONNECT"
+        manager.abandon(connection, ConnectFailed(f"{told} (max_buffer={manager.options.max_buffer})"))
 
     def _event(self, data: list[JSON], id: int | None, size: int) -> None:
         name, *args = data
@@ -342,8 +350,7 @@ class ClientSocket(Requests, Emits, Listening):
         self.recovered = self._recovery.connected(pid if isinstance(pid, str) else None, offset if isinstance(offset, str) else None)
         self._state = CONNECTED
         self.manager.succeeded()
-        early, self._early = self._early, []
-        for event in early:
+        for event in self.manager.early.take(self):
             self._event(*event)
         self.outbox.connected(connection)
         for opening in self._opening:
@@ -380,7 +387,7 @@ class ClientSocket(Requests, Emits, Listening):
         was_connected = self._state is CONNECTED
         self._state, self.reason, self.id = WAITING, reason, None
         self._stop_timer()
-        self._early.clear()
+        self.manager.early.take(self)
         self.outbox.lost(f"the connection was lost before the ack came: {reason} ({details})", reason)
         if was_connected:
             self._tell("disconnect", (reason, details))
@@ -395,7 +402,7 @@ class ClientSocket(Requests, Emits, Listening):
         self._state, self.reason, self.id = IDLE, reason, None
         self._recovery = Recovery()
         self._stop_timer()
-        self._early.clear()
+        self.manager.early.take(self)
         message = f"{self.name} of {self.manager.url} is closed: {reason}" + (f" ({details})" if details else "")
         self.outbox.ended(message, reason)
         for opening in self._opening:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from mizzen.client.ports import ClientSession
 from mizzen.errors import ConnectFailed
-from mizzen.protocol.websocket import CLOSED, CloseCode, Opcode, WebSocket, encode_masked_frame, encode_message
+from mizzen.protocol.websocket import CLOSED, OPEN, CloseCode, Opcode, WebSocket, encode_masked_frame, encode_message
 from mizzen.types import Reason
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ class WebSocketTransport(asyncio.Protocol):
 
     def _answer(self) -> None:
         out, self._codec.out = self._codec.out, []
-        if self._transport is not None:
+        # A server that pings and does not read gets no pong, or they would pile up here.
+        if self._transport is not None and (not self._paused or self._codec.state is not OPEN):
             self._transport.writelines(out)
 
     def _closed(self) -> None:
