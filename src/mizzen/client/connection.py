@@ -27,6 +27,8 @@ POLLING, PROBING, WEBSOCKET = Link.POLLING, Link.PROBING, Link.WEBSOCKET
 LATE: Final = 1.0
 """Seconds by which a deadline is found too late only because the loop was blocked: what has come meanwhile is read first."""
 
+NEVER: Final = float("inf")
+
 CLOSE_TIME: Final = 2.0
 """Seconds that a connection has, when it closes, to send what is queued."""
 
@@ -39,8 +41,8 @@ class Connection:
     """
 
     __slots__ = (
-        *("_answers", "_base_query", "_deadline", "_dirty", "_drained", "_largest_answer", "_loop", "_opened", "_options", "_timer"),
-        *("_upgrade", "base_url", "consumer"),
+        *("_answers", "_base_query", "_clock", "_deadline", "_dirty", "_drained", "_expires", "_largest_answer", "_loop", "_opened"),
+        *("_options", "_timer", "_upgrade", "base_url", "consumer"),
         *("details", "ended", "engine", "headers", "in_main", "on_heartbeat", "paused", "transport", "unsent"),
     )
 
@@ -53,6 +55,7 @@ class Connection:
         query: Mapping[str, str],
         headers: Mapping[str, str],
         consumer: Consumer,
+        clock: Callable[[], float],
     ) -> None:
         self.base_url: str = base_url
         self.headers: dict[str, str] = dict(headers)
@@ -72,6 +75,8 @@ class Connection:
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._dirty = False
         self._drained: asyncio.Event | None = None
+        self._clock = clock
+        self._expires = NEVER
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._upgrade: Upgrade | None = None
@@ -263,6 +268,7 @@ class Connection:
             due, engine.due = engine.due, None
             waits = {"interval": engine.ping_interval, "silence": engine.ping_interval + engine.ping_timeout}
             self._arm(waits.get(due.value, engine.ping_timeout))
+            self._expires = self._clock() + engine.ping_interval + engine.ping_timeout
         if engine.out:
             self._mark()
 
@@ -294,10 +300,25 @@ class Connection:
         elif self.engine.state in (OPEN, CLOSING) and not self.paused:
             self.engine.overdue()
             if self.gone:
-                seconds = self.engine.ping_interval + self.engine.ping_timeout
-                self._end(f"the server was not heard of for {seconds:g} s")
+                self._silent()
             else:
                 self._follow()
+
+    def alive(self) -> bool:
+        """Say whether the server may know this session still. If it cannot, as its last ping is too long ago, the session ends soon.
+
+        The timer finds that out too, but later: it does not count the time in which the machine slept, and waits while the loop is blocked.
+        """
+        if self._clock() <= self._expires:
+            return True
+        if not self.gone:
+            self.engine.transition(Event.HEARTBEAT_OVERDUE, Reason.PING_TIMEOUT)
+            self._loop.call_soon(self._silent)  # not while somebody sends
+        return False
+
+    def _silent(self) -> None:
+        seconds = self.engine.ping_interval + self.engine.ping_timeout
+        self._end(f"the server was not heard of for {seconds:g} s")
 
     # Out
 
@@ -379,6 +400,7 @@ class Connection:
         self.paused = True
         self.transport.pause_reading()
         self.engine.suspend()
+        self._expires = NEVER
         self._disarm()
 
     def resume(self) -> None:

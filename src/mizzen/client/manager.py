@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
+from mizzen.client.clock import sleepless
 from mizzen.client.connection import Connection
 from mizzen.client.dispatch import Dispatcher
 from mizzen.client.early import Early
@@ -59,10 +60,12 @@ class Manager:
     """One connection to a server, for the sockets of several namespaces; `socket.manager` is the one of a socket.
 
     One task of it connects, waits for the end of the connection, and connects again. `sockets` are by namespace, `connection` is what
-    stands now, if anything does.
+    stands now, if anything does. `clock` gives seconds: by it a server has been silent for too long when something is to be sent.
     """
 
-    def __init__(self, url: str, options: ClientOptions, *, random: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self, url: str, options: ClientOptions, *, random: Callable[[], float] = random.random, clock: Callable[[], float] = sleepless
+    ) -> None:
         self.address: Address = Address(url)
         self.url: str = self.address.origin
         self.options: ClientOptions = options
@@ -71,6 +74,7 @@ class Manager:
         self.connection: Connection | None = None
         self.dispatcher: Dispatcher = Dispatcher(options, self._awaits_acks)
         self.early: Early = Early(options.max_buffer)
+        self.clock: Callable[[], float] = clock
         self._wires = wires_of(options)
         self._listeners = Listeners(leading=0)
         self._mailbox = Mailbox()
@@ -223,7 +227,7 @@ class Manager:
         options, address = self.options, self.address
         query = {**address.query, **(SDK if options.sails else {}), **await _strings("query", options.query)}
         headers = await _strings("headers", options.headers)
-        connection = Connection(options, f"{address.origin}{options.path}/", query, headers, self)
+        connection = Connection(options, f"{address.origin}{options.path}/", query, headers, self, self.clock)
         self._decoder = self.codec.decoder(options.max_attachments)
         self._size = 0
         self.dispatcher.connection = connection

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 class Outbox:
     """Everything that a socket sends, in order.
 
-    `connection` is set while the socket is connected; without it packets are held, up to `max_buffer` bytes. Acks are awaited by id; those
-    of packets that are held outlive an interruption, those of packets that were sent do not.
+    `connection` is set while the socket is connected; without it packets are held, up to `max_buffer` bytes, and also once the server has
+    been silent for so long that they could not arrive. Acks are awaited by id; those of packets that are held outlive an interruption,
+    those of packets that were sent do not.
     """
 
     __slots__ = ("_acks", "_changed", "_codec", "_held", "_held_size", "_next_id", "_options", "connection", "queue", "socket")
@@ -101,7 +102,7 @@ class Outbox:
 
     def _write(self, encoded: Encoded, id: int | None) -> None:
         connection = self.connection
-        if connection is None:
+        if connection is None or not connection.alive():
             self.reserve(encoded.size)
             self._held.append((encoded, id))
             return
@@ -114,7 +115,7 @@ class Outbox:
 
     def _write_volatile(self, encoded: Encoded) -> None:
         connection = self.connection
-        if connection is not None and connection.writable:
+        if connection is not None and connection.alive() and connection.writable:
             connection.write(encoded)
 
     def ack(self, connection: Connection | None, id: int, result: object) -> None:

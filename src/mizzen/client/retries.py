@@ -61,7 +61,8 @@ class RetryQueue:
 
     def send(self) -> None:
         """Send the first packet, if it is not on its way already."""
-        if not self._entries or self._outbox.connection is None or self._entries[0].tried is not None:
+        connection = self._outbox.connection
+        if not self._entries or self._entries[0].tried is not None or connection is None or not connection.alive():
             return
         entry = self._entries[0]
         entry.tries += 1
