@@ -25,6 +25,10 @@ GARBAGE_THRESHOLD = 10_000
 """Objects that are made before the youngest are looked through for garbage; CPython's 700 or 2,000 is for programs that make few."""
 
 
+LARGE_BLOCK = 1 << 20
+"""Bytes: more than uvloop asks for to read from a TLS connection, which are 256 KiB each time, of which a message leaves little."""
+
+
 class UvicornServer(uvicorn.Server):
     """uvicorn, closing every Mizzen server of the process before it closes their connections.
 
@@ -37,6 +41,9 @@ class UvicornServer(uvicorn.Server):
         gc.collect()
         gc.freeze()
         gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])
+        # glibc maps and unmaps blocks of 128 KiB and more each time, until one that is larger was given back (mallopt(3), "dynamic mmap
+        # threshold"): a system call or two, and page faults, for each message that comes by TLS.
+        bytes(LARGE_BLOCK)
         if self.config.workers > 1:
             for server in Server.running():
                 if "polling" in server.options.transports:
