@@ -86,6 +86,8 @@ class Signature:
         argument that does not fit (the first 100 problems). Whatever else a validator of the user's raises passes through.
         """
         count = len(args)
+        if self.untyped and count == self._required:
+            return list(args)
         if count > self._most:
             args = args[: self._most]
         if self._required <= count <= self._quick_most:

@@ -37,7 +37,7 @@ MAX_ID: Final = 2**53
 """Integers beyond it are not exact in JavaScript, so no peer counts that far."""
 
 _TYPES: Final = {str(int(type_)): type_ for type_ in PacketType}
-_QUICK: Final = {"2": EVENT, "3": ACK}
+_LATEST: Final = MAX_DIGITS + 1  # where JSON begins at the latest, behind a type and an id
 _DEAD: Final = -1
 
 
@@ -109,8 +109,9 @@ class Decoder:
         try:
             if isinstance(message, str) and not self._missing:
                 # Nearly every message is an event or an ack of the main namespace: before its "[" stands at most an id.
-                start = message.find("[", 1, MAX_DIGITS + 1)
-                kind = _QUICK.get(message[0]) if start > 0 else None
+                start = message.find("[", 1, _LATEST)
+                digit = message[0] if start > 0 else ""
+                kind = EVENT if digit == "2" else ACK if digit == "3" else None
                 if kind is not None:
                     digits = message[1:start]
                     if not digits or (digits.isascii() and digits.isdecimal()):

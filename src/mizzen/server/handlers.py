@@ -156,7 +156,11 @@ class Runner:
     ) -> None:
         try:
             if handler.is_async and not handler.ordered:
-                result = await handler.call(socket, *handler.convert(args))
+                values = handler.convert(args)
+                if len(values) == 1:  # nearly twice as fast without unpacking
+                    result = await handler.call(socket, values[0])
+                else:
+                    result = await handler.call(socket, *values)
             elif handler.ordered:
                 async with socket.turn(Turn.ORDERED):
                     if socket.state is not CONNECTED:
