@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from mizzen.errors import RemoteProtocolError
@@ -160,13 +160,11 @@ class PollingTransport:
             body = await _read(receive, max_payload)
             if body is None:
                 return False
-            packets = self._decode(body, binary)
-            if len(packets) > 1:
-                await self._take(packets, receive)
-            else:
-                session.receive_all(packets)
-                if session.paused:
-                    await self._room(receive)
+            left = iter(self._decode(body, binary))
+            session.receive_all(self._until_full(left))
+            while session.paused:
+                await self._room(receive)
+                session.receive_all(self._until_full(left))
             return True
         except _PostCutOff:
             session.lost(Reason.TRANSPORT_ERROR, "the post was cut off")
@@ -186,17 +184,8 @@ class PollingTransport:
             session.lost(error.reason, str(error))
             raise Refusal(Fault.BAD_REQUEST, context={"name": "INVALID_PAYLOAD"}) from None
 
-    async def _take(self, packets: Iterable[str | bytes], receive: Receive) -> None:
-        """Take packets as long as there is room, and the others when there is again; return once there is room for more."""
-        session = self._session
-        left = iter(packets)
-        session.receive_all(self._until_full(left))
-        while session.paused:
-            await self._room(receive)
-            if not session.gone:
-                session.receive_all(self._until_full(left))
-
     def _until_full(self, packets: Iterator[str | bytes]) -> Iterator[str | bytes]:
+        """Give packets as long as there is room for more."""
         session = self._session
         for packet in packets:
             yield packet
