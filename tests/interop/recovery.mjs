@@ -93,12 +93,17 @@ class Client {
     client.events = [];
     client.socket.onAny((name, ...args) => client.events.push([name, ...args]));
     await once(client.socket, "connect");
-    const engine = client.manager.engine;
-    if (way === "upgrade" && engine.transport.name !== "websocket") await once(engine, "upgrade");
+    await client.upgraded();
     client.id = client.socket.id;
     client.room = `room ${++rooms}`;
     await client.ask("join", client.room);
     return client;
+  }
+
+  // While it upgrades, the server has no poll to answer, and drops what is volatile.
+  async upgraded() {
+    const { engine } = this.manager;
+    if (way === "upgrade" && engine.transport.name !== "websocket") await once(engine, "upgrade");
   }
 
   ask(event, ...args) {
@@ -137,6 +142,7 @@ class Client {
     const connected = once(this.socket, "connect");
     this.line.mend();
     await connected;
+    await this.upgraded();
   }
 
   // What it got, without the offset at the end of each.
