@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import pytest
 
-from mizzen import Client, ConnectFailed, Reason
+from mizzen import Client, ConnectFailed, Reason, Server, Socket
 from mizzen.client.http import HTTP
 from mizzen.client.websocket import WebSocketTransport
-from mizzen.protocol.websocket import Opcode, encode_frame
+from mizzen.protocol.websocket import Opcode, encode_frame, encode_message
 from tests.client.peer import Peers
-from tests.support import WITHIN, until
+from tests.support import WITHIN, serve, until
 
 NOWHERE = "http://nowhere"
 QUICKLY: dict[str, Any] = {"reconnection_delay": 0.01, "reconnection_delay_max": 0.02}
@@ -223,19 +223,153 @@ class TestHandlersOfTheManager:
         await client.close()
 
 
+class TestCompressedMessages:
+    """Small ones inflate to much: no more of one read is taken than there is room for."""
+
+    async def test_no_more_waits_for_handlers_than_may_and_nothing_is_lost(self):
+        count, text = 3_000, KILO * 10
+        io = Server(per_message_deflate=True, max_buffer=100_000_000)
+        gate = asyncio.Event()
+        began: list[int] = []
+        most = 0
+
+        @io.on("go")
+        async def go(socket: Socket) -> None:
+            for number in range(count):
+                socket.emit("n", number, text)
+
+        async with serve(io, native=True) as url:
+            options: dict[str, Any] = {"per_message_deflate": True, "max_payload": 50_000, "max_buffer": 200_000, "max_handlers": 2}
+            client = Client(url, transports=("websocket",), close_grace=0, **options)
+            dispatcher = client.manager.dispatcher
+
+            @client.on("n")
+            async def n(number: int, text: str) -> None:
+                nonlocal most
+                began.append(number)
+                most = max(most, dispatcher._inbox_size)
+                await gate.wait()
+
+            async with client:
+                client.emit("go")
+                connection = client.manager.connection
+                assert connection is not None
+                await until(lambda: connection.paused)
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                most = max(most, dispatcher._inbox_size)
+                assert 200_000 < most < 200_000 + 50_000 + 3 * len(text)
+                gate.set()
+                await until(lambda: len(began) == count)
+                assert began == [*range(count)]
+                assert 200_000 < most < 200_000 + 50_000 + 3 * len(text)
+                assert not connection.paused
+
+    @pytest.fixture
+    def transport(self) -> WebSocketTransport:
+        """Give a transport that has agreed to compression, and has paused in the middle of ten messages, a ping and a Close frame."""
+        options = Client(NOWHERE, max_payload=2_500).manager.options
+        session = FakeSession()
+        transport = WebSocketTransport(cast("Any", session), HTTP(options), options)
+        session.transport = transport
+        transport._transport = cast("Any", FakeWire())
+        transport._codec.inflate = True
+        session.pauses = True
+        messages = [encode_message(Opcode.TEXT, f"{number}{KILO}".encode(), 1) for number in range(10)]
+        transport.data_received(b"".join(messages) + encode_frame(Opcode.PING, b"?") + encode_frame(Opcode.CLOSE, b"\x0f\xa1"))
+        assert session.numbers == [0, 1, 2]
+        return transport
+
+    async def test_what_is_left_is_read_on_in_order_before_the_network_is(self, transport: WebSocketTransport):
+        session, wire = cast("FakeSession", transport.session), cast("FakeWire", transport._transport)
+        transport.resume_reading()
+        assert not wire.reading
+        assert session.numbers == [0, 1, 2]
+        transport.pause_reading()
+        await asyncio.sleep(0)
+        assert session.numbers == [0, 1, 2], "paused again"
+        transport.resume_reading()
+        await asyncio.sleep(0)
+        assert session.numbers == [0, 1, 2, 3, 4, 5]
+        assert not wire.reading
+        session.pauses = False
+        transport.resume_reading()
+        assert not wire.written
+        await asyncio.sleep(0)
+        assert session.numbers == [*range(10)]
+        assert len(wire.written) == 2
+        assert session.ends == ["the server closed the WebSocket with code 4001"]
+        assert not wire.reading, "it is closed"
+
+    async def test_what_is_left_when_the_connection_is_lost_is_not_read_any_more(self, transport: WebSocketTransport):
+        session = cast("FakeSession", transport.session)
+        session.pauses = False
+        transport.resume_reading()
+        transport.connection_lost(None)
+        await asyncio.sleep(0)
+        transport.resume_reading()
+        await asyncio.sleep(0)
+        assert session.numbers == [0, 1, 2]
+        assert session.ends == ["the connection was cut"]
+
+    async def test_who_closes_finds_the_close_frame_behind_what_is_left(self, transport: WebSocketTransport):
+        session, wire = cast("FakeSession", transport.session), cast("FakeWire", transport._transport)
+        session.pauses = False
+        closing = asyncio.ensure_future(transport.close())
+        await until(lambda: wire.closed)
+        transport.connection_lost(None)
+        await closing
+        assert session.numbers == [*range(10)]
+        assert transport._codec.close_code == 4001
+
+
 class FakeWire:
     """What asyncio gives a protocol to write to."""
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
+        self.paused = self.closed = False
+
+    @property
+    def reading(self) -> bool:
+        return not self.paused and not self.closed
 
     def writelines(self, pieces: Sequence[bytes]) -> None:
         self.written += pieces
 
+    def is_reading(self) -> bool:
+        return self.reading
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+    def close(self) -> None:
+        self.closed = True
+
 
 class FakeSession:
-    """What a transport tells of what comes."""
+    """What a transport tells of what comes: `numbers` of the messages, and how it ended. With `pauses` it stops at every read."""
 
     eio = 4
+
+    def __init__(self) -> None:
+        self.transport: WebSocketTransport | None = None
+        self.numbers: list[int] = []
+        self.ends: list[str] = []
+        self.pauses = False
+
+    def receive_all(self, packets: Sequence[str | bytes]) -> None:
+        self.numbers += [int(packet[:1]) for packet in packets]
+        if self.pauses and self.transport is not None:
+            self.transport.pause_reading()
+
+    def lost(self, reason: Reason, details: str) -> None:
+        self.ends.append(details)
 
     def ready(self) -> None: ...

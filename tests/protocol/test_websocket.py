@@ -77,6 +77,8 @@ def run(pieces: Iterable[bytes], max_size: int = LIMIT, *, inflate: bool = False
     messages: list[str | bytes] = []
     for piece in pieces:
         messages += codec.feed(piece)
+        while codec.more:
+            messages += codec.feed(b"")
     return (messages, frames_of(b"".join(codec.out))), codec
 
 
@@ -597,6 +599,108 @@ def test_a_bomb_stops_at_the_limit() -> None:
     codec = WebSocket(100_000, inflate=True)
     assert codec.feed(bomb) == []
     assert codec.failure is CloseCode.MESSAGE_TOO_BIG
+
+
+# Many small messages that inflate to much
+
+
+def inflating(sizes: Iterable[int], pieces: int = 1) -> tuple[bytes, list[str | bytes]]:
+    """Give compressed messages of these sizes, text and binary by turns, and what comes out."""
+    data, messages = b"", list[str | bytes]()
+    for number, size in enumerate(sizes):
+        payload = b"%d" % (number % 10) * size
+        data += deflated(BINARY if number % 2 else TEXT, payload, pieces)
+        messages.append(payload if number % 2 else payload.decode())
+    return data, messages
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_no_more_is_inflated_at_once_than_one_message_may_have_and_one_message(pieces: int) -> None:
+    data, messages = inflating([400] * 50, pieces)
+    codec = WebSocket(1000, inflate=True)
+    steps = [codec.feed(data)]
+    while codec.more:
+        steps.append(codec.feed(b""))
+    assert {len(step) for step in steps[:-1]} == {3}
+    assert [message for step in steps for message in step] == messages
+    assert run(bytewise(data), 1000, inflate=True)[0] == (messages, [])
+
+
+def test_what_is_not_compressed_is_given_at_once() -> None:
+    codec = WebSocket(1000, inflate=True)
+    assert len(codec.feed(frame(BINARY, b"x" * 900) * 9 + frame(TEXT, "x" * 900) * 9 + fragments(TEXT, ["x" * 450] * 2) * 9)) == 27
+    assert not codec.more
+
+
+def test_there_is_no_more_after_the_last_byte() -> None:
+    data, messages = inflating([400] * 3)
+    codec = WebSocket(1000, inflate=True)
+    assert codec.feed(data) == messages
+    assert not codec.more
+    assert codec.feed(data + data[:1])  # the beginning of a frame may be left
+    assert codec.more
+    assert codec.feed(b"") == []
+    assert not codec.more
+    assert codec.feed(data[1:]) == messages
+
+
+def test_what_comes_later_stands_behind_what_is_left() -> None:
+    data, messages = inflating([400] * 10)
+    late = frame(TEXT, "late text")
+    codec = WebSocket(1000, inflate=True)
+    got = codec.feed(data)
+    for byte in bytewise(late):
+        got += codec.feed(byte)
+    while codec.more:
+        got += codec.feed(b"")
+    assert got == [*messages, "late text"]
+    assert codec.feed(late) == ["late text"]
+
+
+@pytest.mark.parametrize(("last", "answers"), [(END, ENDED), (frame(TEXT, rsv=2), BROKEN), (frame(BINARY, b"x" * 1001), [code(1009)])])
+def test_answers_and_the_end_come_when_it_is_their_turn(last: bytes, answers: list[tuple[int, bytes]]) -> None:
+    data, messages = inflating([400] * 4)
+    data = data + frame(PING, "a") + data + last + data
+    codec = WebSocket(1000, inflate=True)
+    assert codec.feed(data) == messages[:3]
+    assert (codec.more, codec.out, codec.state) == (True, [], OPEN)
+    assert codec.feed(b"") == [messages[3], *messages[:2]]
+    assert (codec.more, len(codec.out), codec.state) == (True, 1, OPEN)
+    assert codec.feed(b"") == messages[2:]
+    assert (codec.more, codec.state) == (False, CLOSED)
+    assert frames_of(b"".join(codec.out)) == [(PONG, b"a"), *answers]
+    assert codec.feed(b"") == []
+    outcome = (messages * 2, [(PONG, b"a"), *answers])
+    assert run([data], 1000, inflate=True)[0] == run(bytewise(data), 1000, inflate=True)[0] == outcome
+
+
+def test_who_ends_the_connection_reads_no_more_and_who_closes_does() -> None:
+    data, messages = inflating([400] * 4)
+    for fails in (True, False):
+        codec = WebSocket(1000, inflate=True)
+        codec.feed(data)
+        if fails:
+            codec.fail(CloseCode.MESSAGE_TOO_BIG, "of somebody else")
+        else:
+            codec.close()
+        assert codec.more is not fails
+        assert codec.feed(b"") == ([] if fails else messages[3:])
+        assert not codec.more
+
+
+@given(
+    sizes=st.lists(st.integers(0, 150), max_size=20),
+    pieces=st.integers(1, 3),
+    max_size=st.integers(150, 400),
+    seed=st.randoms(use_true_random=False),
+)
+def test_however_much_is_inflated_it_reads_the_same_in_pieces(sizes: list[int], pieces: int, max_size: int, seed: random.Random) -> None:
+    data, messages = inflating(sizes, pieces)
+    data += frame(PING, "last")
+    expected = (messages, [(PONG, b"last")])
+    cuts = sorted({0, len(data), *(seed.randrange(len(data) + 1) for _ in range(4))})
+    for whole in ([data], bytewise(data), [data[a:b] for a, b in pairwise(cuts)]):
+        assert run(whole, max_size, inflate=True)[0] == expected
 
 
 def test_messages_from_the_threshold_on_are_compressed_if_it_helps() -> None:

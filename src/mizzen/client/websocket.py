@@ -26,7 +26,10 @@ class WebSocketTransport(asyncio.Protocol):
 
     name: str = "websocket"
 
-    __slots__ = ("_base64", "_codec", "_deflate", "_eio3", "_http", "_lost", "_paused", "_threshold", "_transport", "_wire", "session")
+    __slots__ = (
+        *("_base64", "_codec", "_deflate", "_eio3", "_http", "_lost", "_paused", "_reading", "_threshold", "_transport", "_wire"),
+        "session",
+    )
 
     def __init__(self, session: ClientSession, http: HTTP, options: ClientOptions) -> None:
         self.session: ClientSession = session
@@ -40,6 +43,7 @@ class WebSocketTransport(asyncio.Protocol):
         self._wire: Wire | None = None
         self._lost: asyncio.Event = asyncio.Event()
         self._paused = False
+        self._reading = True
 
     async def open(self) -> None:
         session = self.session
@@ -57,16 +61,20 @@ class WebSocketTransport(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         codec = self._codec
-        messages = codec.feed(data)
-        if self._eio3:
-            # "When sending binary data, the packet type id is sent in the first byte of the binary contents"
-            messages = [message if isinstance(message, str) else message[1:] for message in messages]
-        if messages:
-            self.session.receive_all(messages)
-        if codec.out:
-            self._answer()
-        if codec.state is CLOSED:
-            self._closed()
+        while True:
+            messages = codec.feed(data)
+            if self._eio3:
+                # "When sending binary data, the packet type id is sent in the first byte of the binary contents"
+                messages = [message if isinstance(message, str) else message[1:] for message in messages]
+            if messages:
+                self.session.receive_all(messages)
+            if codec.out:
+                self._answer()
+            if codec.state is CLOSED:
+                self._closed()
+            if not codec.more or not self._reading:
+                return
+            data = b""
 
     def _answer(self) -> None:
         out, self._codec.out = self._codec.out, []
@@ -139,12 +147,24 @@ class WebSocketTransport(asyncio.Protocol):
         transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
 
     def pause_reading(self) -> None:
+        self._reading = False
         if self._transport is not None and self._transport.is_reading():
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if self._transport is not None and not self._transport.is_reading():
+        self._reading = True
+        if self._codec.more:
+            # Not here and now, where the session is not ready for it; the network is not read before.
+            asyncio.get_running_loop().call_soon(self._read_on)
+        elif self._transport is not None and not self._transport.is_reading():
             self._transport.resume_reading()
+
+    def _read_on(self) -> None:
+        """Take what the codec has left of the last read, and then the network on; what is lost meanwhile is not read any more."""
+        if self._reading and self._transport is not None and not self._transport.is_closing():
+            self.data_received(b"")
+            if self._reading:
+                self.resume_reading()
 
     async def idle(self) -> None: ...
 

@@ -168,13 +168,15 @@ class WebSocket:
 
     `feed` gives the messages that bytes complete; `out` collects what is to be sent in answer (pongs, the Close frame), and the shell
     sends and empties it. A message of more than `max_size` bytes ends the connection as soon as a header tells of it. `inflate` says that
-    permessage-deflate was agreed on, without context takeover. `on_pong` is called with the payload of each pong. `failure` is the code
-    that the peer was told when it broke the protocol, and `close_code` then ABNORMAL. With `client` it is the client's side.
+    permessage-deflate was agreed on, without context takeover. `more` says that `feed` has stopped before the end of the bytes, because
+    it has inflated more than `max_size` of them, and goes on with `feed(b"")`. `on_pong` is called with the payload of each pong.
+    `failure` is the code that the peer was told when it broke the protocol, and `close_code` then ABNORMAL. With `client` it is the
+    client's side.
     """
 
     __slots__ = (
         *("_at_start", "_buffer", "_decoder", "_encode", "_fragments", "_have", "_key_size", "_need", "_opcode", "_rsv1", "_size"),
-        *("close_code", "close_reason", "failure", "inflate", "max_size", "on_pong", "out", "state"),
+        *("close_code", "close_reason", "failure", "inflate", "max_size", "more", "on_pong", "out", "state"),
     )
 
     def __init__(self, max_size: int, *, inflate: bool = False, client: bool = False) -> None:
@@ -189,6 +191,7 @@ class WebSocket:
         self.close_reason: str = ""
         self.failure: CloseCode | None = None
         self.inflate: bool = inflate
+        self.more: bool = False
         # Bytes of a frame that is not complete; looked at once `_need` bytes are there, so that a slow frame costs no more than its size.
         self._buffer: bytearray = bytearray()
         self._have = 0
@@ -224,7 +227,9 @@ class WebSocket:
             data = bytes(self._buffer)
             self._buffer.clear()
             self._have = 0
+            self.more = False
         position, end = 0, len(data)
+        inflated = 0
         key_size = self._key_size
         try:
             while self.state is not CLOSED:
@@ -258,7 +263,11 @@ class WebSocket:
                 if first == 0x81:
                     messages.append(payload.decode())
                 else:
-                    self._take(first, payload, messages)
+                    inflated += self._take(first, payload, messages)
+                    if inflated > self.max_size and position < end:
+                        self.more = True
+                        self._need = 0
+                        break
         except UnicodeDecodeError:
             self.fail(CloseCode.INVALID_DATA, "text that is not UTF-8")
         except _Failure as failure:
@@ -297,7 +306,8 @@ class WebSocket:
         elif self._opcode:
             raise _Failure(CloseCode.PROTOCOL_ERROR, "a new message before the last one was complete")
 
-    def _take(self, first: int, payload: bytes, messages: list[str | bytes]) -> None:
+    def _take(self, first: int, payload: bytes, messages: list[str | bytes]) -> int:
+        """Take a frame; give the bytes that a message has got by being inflated."""
         opcode = first & 0x0F
         if opcode >= Opcode.CLOSE:
             if opcode == Opcode.PING:
@@ -311,10 +321,11 @@ class WebSocket:
         elif first & 0x80 and opcode == Opcode.BINARY and not first & 0x40:
             messages.append(payload)
         else:
-            self._gather(first, payload, messages)
+            return self._gather(first, payload, messages)
+        return 0
 
-    def _gather(self, first: int, payload: bytes, messages: list[str | bytes]) -> None:
-        """Take a fragment, or a whole message that is compressed."""
+    def _gather(self, first: int, payload: bytes, messages: list[str | bytes]) -> int:
+        """Take a fragment, or a whole message that is compressed; give the bytes that it has when it is inflated."""
         if first & 0x0F:
             self._opcode = first & 0x0F
             self._rsv1 = bool(first & 0x40)
@@ -325,7 +336,7 @@ class WebSocket:
             self._decoder.decode(payload)  # fails fast on text that is not UTF-8 (8.1)
         self._fragments += payload
         if not first & 0x80:
-            return
+            return 0
         if self._decoder is not None:
             self._decoder.decode(b"", True)
         whole = bytes(self._fragments)
@@ -335,6 +346,7 @@ class WebSocket:
         self._opcode = self._size = 0
         self._fragments.clear()
         self._decoder = None
+        return len(whole) if self._rsv1 else 0
 
     def _decompress(self, data: bytes) -> bytes:
         decompressor = zlib.decompressobj(wbits=-15)
@@ -373,7 +385,7 @@ class WebSocket:
         self.close_reason = reason
         self.failure = code
         self.state = CLOSED
-        self._at_start = False
+        self._at_start = self.more = False
         self._fragments.clear()
         self._decoder = None
 

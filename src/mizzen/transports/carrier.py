@@ -55,16 +55,20 @@ class NativeTransport(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         codec = self._codec
-        messages = codec.feed(data)
-        if messages:
-            self._receive(messages)
-        if codec.out:
-            # A peer that does not read what it asks for gets no pongs, so that they do not pile up.
-            if not self.sending or codec.state is not OPEN:
-                self._transport.write(b"".join(codec.out))
-            codec.out.clear()
-        if codec.state is CLOSED:
-            self._finish()
+        while True:
+            messages = codec.feed(data)
+            if messages:
+                self._receive(messages)
+            if codec.out:
+                # A peer that does not read what it asks for gets no pongs, so that they do not pile up.
+                if not self.sending or codec.state is not OPEN:
+                    self._transport.write(b"".join(codec.out))
+                codec.out.clear()
+            if codec.state is CLOSED:
+                self._finish()
+            if not codec.more or self._session.paused:
+                return
+            data = b""
 
     def eof_received(self) -> bool:
         return False
@@ -136,8 +140,20 @@ class NativeTransport(asyncio.Protocol):
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if not self._transport.is_closing():
+        if self._transport.is_closing():
+            return
+        if self._codec.more:
+            # Not here and now, where the session is not ready for it; the socket is not read before.
+            asyncio.get_running_loop().call_soon(self._read_on)
+        else:
             self._transport.resume_reading()
+
+    def _read_on(self) -> None:
+        """Take what the codec has left of the last read, and then the socket on; what is lost meanwhile is not read any more."""
+        if not self._session.paused and not self._transport.is_closing():
+            self.data_received(b"")
+            if not self._session.paused:
+                self.resume_reading()
 
     async def serve(self, receive: object) -> None:
         """Take over from ASGI events; this returns at once, and the app's coroutine with it."""
@@ -152,6 +168,8 @@ class NativeTransport(asyncio.Protocol):
             else:
                 self._closing = True  # the wire has seen to it
                 self._finish()
+        if self._codec.more:
+            self._read_on()
 
     # The end
 

@@ -140,14 +140,19 @@ class WebSocketProtocol(asyncio.Protocol):
                 self.transport.pause_reading()
             return
         codec = self.codec
-        for message in codec.feed(data):
-            # The app that has closed reads no more.
-            if self._phase is Phase.ACCEPTED:
-                self._put({"type": "websocket.receive", "text" if isinstance(message, str) else "bytes": message})
-        self._write_answers()
-        if codec.state is CLOSED:
-            self._gone(codec.failure or codec.close_code or CloseCode.ABNORMAL, codec.close_reason)
-            self.transport.close()
+        while True:
+            for message in codec.feed(data):
+                # The app that has closed reads no more.
+                if self._phase is Phase.ACCEPTED:
+                    self._put({"type": "websocket.receive", "text" if isinstance(message, str) else "bytes": message})
+            self._write_answers()
+            if codec.state is CLOSED:
+                self._gone(codec.failure or codec.close_code or CloseCode.ABNORMAL, codec.close_reason)
+                self.transport.close()
+            # More is there only where Mizzen's endpoint has agreed to compression, before it takes the wire.
+            if not codec.more or (self._events and self._phase is Phase.ACCEPTED):
+                return
+            data = b""
 
     def eof_received(self) -> bool:
         return False
@@ -274,6 +279,8 @@ class WebSocketProtocol(asyncio.Protocol):
         event = self._events.popleft()
         if not self._events and self._phase is Phase.ACCEPTED and not self.transport.is_closing():
             self.transport.resume_reading()
+            if self.codec.more:
+                self.data_received(b"")
         return event
 
     def _put(self, event: Message) -> None:
@@ -358,6 +365,8 @@ class WebSocketProtocol(asyncio.Protocol):
         self._phase = Phase.ENDED
         self.transport.resume_reading()
         self._timer = self._loop.call_later(CLOSE_TIME, self.transport.abort)
+        if self.codec.more:
+            self.data_received(b"")
 
     def _write_answers(self) -> None:
         if self.codec.out:
