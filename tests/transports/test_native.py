@@ -7,6 +7,7 @@ import gc
 import json
 import logging
 import random
+import weakref
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -28,7 +29,8 @@ from mizzen.transports.native import WIRE, WebSocketProtocol
 from mizzen.types import ASGIApp, Message, Receive, Scope, Send
 from tests.nodejs import run_node
 from tests.support import NATIVE, Wire, join, serve, until
-from tests.transports.exchange import Ends, engine_target, nothing_is_left, only_connection
+from tests.transports import wire
+from tests.transports.exchange import Ends, engine_target, handshake, nothing_is_left, only_connection
 from tests.transports.paths import dial_session
 from tests.transports.wire import KEY, Config, NativeWebSocket, Pipe, State, client_frame
 
@@ -554,6 +556,116 @@ async def test_nothing_of_the_handshake_outlives_it_and_nothing_of_a_connection_
             await until(lambda: alive(NativeTransport) == 0, "a reference cycle keeps it")
         finally:
             gc.enable()
+
+
+def cutting(pipe: Pipe) -> list[asyncio.TimerHandle]:
+    """Give the timers that would cut a connection off."""
+    scheduled: list[asyncio.TimerHandle] = asyncio.get_running_loop()._scheduled  # pyright: ignore[reportAttributeAccessIssue]
+    return [timer for timer in scheduled if timer._callback == pipe.abort]
+
+
+async def open_either(kind: str) -> tuple[NativeWebSocket, Callable[[], object]]:
+    """Open a session or an app's own WebSocket; give it and what closes it on the server."""
+    if kind == "session":
+        io = Server()
+        io.start()
+        websocket = await dial_session(io)
+        assert isinstance(websocket, NativeWebSocket)
+        return websocket, only_connection(io).close
+
+    over = asyncio.Event()
+
+    async def close(receive: Receive, send: Send) -> None:
+        await send(ACCEPT)
+        await send({"type": "websocket.send", "text": "hello"})
+        await over.wait()
+
+    _, websocket = await open_own(close)
+    assert await websocket.receive() == "hello"
+    return websocket, over.set
+
+
+either = pytest.mark.parametrize("kind", ["session", "own"])
+
+
+@native_only
+@either
+async def test_who_answers_the_close_frame_leaves_no_timer_behind(kind: str) -> None:
+    websocket, close = await open_either(kind)
+    pipe = websocket.pipe
+    gc.collect()
+    gc.disable()
+    try:
+        close()
+        assert (await websocket.next())["code"] == 1000
+        assert len(cutting(pipe)) == 1
+        websocket.close(1000)
+        await websocket.ended()
+        assert not cutting(pipe)
+        pipe.protocol = None  # as asyncio's transport does
+        kept = weakref.ref(pipe)
+        del websocket, close, pipe
+        await until(lambda: kept() is None, "something keeps it")
+    finally:
+        gc.enable()
+
+
+@native_only
+@either
+async def test_who_does_not_answer_the_close_frame_is_cut_off(kind: str) -> None:
+    websocket, close = await open_either(kind)
+    close()
+    assert (await websocket.next())["code"] == 1000
+    (timer,) = cutting(websocket.pipe)
+    timer._run()
+    await websocket.ended()
+
+
+@native_only
+@either
+@pytest.mark.parametrize("first", ["server", "client"])
+@pytest.mark.parametrize("takes", [True, False])
+async def test_who_closes_and_does_not_take_what_was_sent_is_cut_off(
+    kind: str, first: str, takes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "HIGH_WATER", 1000)  # what is sent fits into the buffer
+    websocket, close = await open_either(kind)
+    pipe = websocket.pipe
+    websocket.stop_reading()
+    if first == "server":
+        close()
+        await until(lambda: bool(pipe.buffer))
+    websocket.close(1000)
+    await until(lambda: pipe.closing)
+    assert pipe.buffer
+    (timer,) = cutting(pipe)
+    if takes:
+        websocket.read_on()
+        assert (await websocket.next())["code"] == 1000
+    else:
+        timer._run()
+    close()  # the app's part ends
+    await websocket.ended()
+    assert not cutting(pipe)
+
+
+@native_only
+async def test_who_closes_as_it_upgrades_and_does_not_take_what_was_sent_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "HIGH_WATER", 1000)
+    async with Server() as io:
+        sid = (await handshake(io))["sid"]
+        websocket = NativeWebSocket(io, engine_target(transport="websocket", sid=sid))
+        await websocket.accepted()
+        websocket.send("2probe")
+        assert await websocket.receive() == "3probe"
+        websocket.stop_reading()
+        websocket.pipe.feed(client_frame(1, b"5") + client_frame(8, b""))
+        await until(lambda: nothing_is_left(io))
+        assert websocket.pipe.buffer
+        (timer,) = cutting(websocket.pipe)
+        timer._run()
+        await websocket.ended()
+        assert not cutting(websocket.pipe)
 
 
 @native_only

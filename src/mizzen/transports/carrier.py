@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mizzen.transports.native import WebSocketProtocol
 
 CLOSE_TIME = 5.0
-"""Seconds that the peer has to answer our Close frame."""
+"""Seconds that the peer has to answer our Close frame, and to take what was sent before."""
 
 JOIN_UP_TO = 64 * 1024
 """Bytes that are joined for one write; more go out as they are, uncopied."""
@@ -49,7 +49,8 @@ class NativeTransport(asyncio.Protocol):
         self._deflate = int(options.per_message_deflate) if self._codec.inflate else 0
         self.sending: bool = wire.paused
         self._largest = 0
-        self._closing = False
+        # True as soon as it is closed, or then the timer that cuts off a peer which takes too long.
+        self._closing: asyncio.TimerHandle | bool = False
 
     # What the event loop calls
 
@@ -83,7 +84,9 @@ class NativeTransport(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self)
         self.sending = False
-        self._closing = True
+        closing, self._closing = self._closing, True
+        if not isinstance(closing, bool):
+            closing.cancel()
         self._session.lost(Reason.TRANSPORT_CLOSE, None if exc is None else str(exc))
 
     # What the session calls
@@ -133,8 +136,8 @@ class NativeTransport(asyncio.Protocol):
             codec.out.clear()
         if codec.state is CLOSED:
             self._transport.close()
-        else:
-            asyncio.get_running_loop().call_later(CLOSE_TIME, self._transport.abort)
+        if codec.state is not CLOSED or self._transport.get_write_buffer_size():
+            self._closing = asyncio.get_running_loop().call_later(CLOSE_TIME, self._transport.abort)
 
     def pause_reading(self) -> None:
         self._transport.pause_reading()

@@ -149,6 +149,8 @@ class WebSocketProtocol(asyncio.Protocol):
             if codec.state is CLOSED:
                 self._gone(codec.failure or codec.close_code or CloseCode.ABNORMAL, codec.close_reason)
                 self.transport.close()
+                if self.transport.get_write_buffer_size():
+                    self._timer = self._loop.call_later(CLOSE_TIME, self.transport.abort)
             # More is there only where Mizzen's endpoint has agreed to compression, before it takes the wire.
             if not codec.more or (self._events and self._phase is Phase.ACCEPTED):
                 return
@@ -423,10 +425,10 @@ class WebSocketProtocol(asyncio.Protocol):
         events = list(self._events)
         self._events.clear()
         self.connections.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
         self.codec.on_pong = None
         if self._phase is Phase.ACCEPTED:
+            if self._timer is not None:
+                self._timer.cancel()
             self.connections.add(native)
             self.transport.set_protocol(native)
             if read:
