@@ -364,6 +364,20 @@ def test_a_plain_handler_may_end_the_client(url: str, how: str) -> None:
     assert over.wait(WITHIN)
 
 
+def test_what_is_asked_of_a_client_that_is_not_connected_leaves_no_thread(url: str) -> None:
+    socket = SyncClient(url)
+    said = socket.events("said")
+    socket.emit("tell", "said", 1)
+    assert not portals()
+    with socket:
+        assert next(said) == (1,)
+    assert socket.wait_closed() is Reason.IO_CLIENT_DISCONNECT
+    assert not portals()
+    with pytest.raises(AckTimeout):
+        socket.call("echo", timeout=0.01)
+    assert not portals()
+
+
 def test_an_async_handler_that_would_wait_for_itself_is_told(url: str) -> None:
     with SyncClient(url) as socket:
         errors: list[str] = []

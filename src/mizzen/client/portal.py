@@ -42,15 +42,15 @@ class Portal:
         self._calls = 0
         self._idle = False
 
-    def run(self, function: Callable[[], Coroutine[object, object, T]], *, ends: bool = False) -> T:
-        """Run a coroutine on the loop and wait for its result; with `ends` the thread ends after it, unless something is connected.
+    def run(self, function: Callable[[], Coroutine[object, object, T]]) -> T:
+        """Run a coroutine on the loop and wait for its result; the thread ends after it, unless something is connected.
 
         Raises what the coroutine raises. When the wait is interrupted, by Ctrl-C for instance, the coroutine is cancelled first. Raises
         LocalProtocolError on the loop's own thread.
         """
         thread = self._enter()
         try:
-            return thread.run(self._ending(function) if ends else function)
+            return thread.run(self._ending(function))
         finally:
             self._leave(thread)
 
