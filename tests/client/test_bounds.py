@@ -357,6 +357,7 @@ class FakeSession:
     """What a transport tells of what comes: `numbers` of the messages, and how it ended. With `pauses` it stops at every read."""
 
     eio = 4
+    silent = False
 
     def __init__(self) -> None:
         self.transport: WebSocketTransport | None = None

@@ -8,10 +8,13 @@ from typing import Any, Literal
 
 import pytest
 
-from mizzen import Client, Reason
+from mizzen import Client, Reason, Server
 from mizzen.client.clock import sleepless
+from mizzen.client.options import TransportName
+from mizzen.types import Receive, Scope, Send
 from tests.client.peer import Peers
-from tests.support import WITHIN, until
+from tests.client.proxy import proxied
+from tests.support import WITHIN, serve, until
 
 HEARTBEAT = 45.0
 """Seconds that a server of 25 s between pings and 20 s for the answer may be silent."""
@@ -150,6 +153,59 @@ async def test_a_connection_that_is_not_read_does_not_grow_old(peers: Peers, clo
     await accepted(client, peers, 2)
     await until(lambda: peers.has_sent('42["late"]'))
     await client.close()
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a client wait for the answer to a Close frame for longer than anything expected may take."""
+    monkeypatch.setattr("mizzen.client.websocket.CLOSE_TIME", 2 * WITHIN)
+
+
+def hurried(url: str, clock: Time, attempts: list[int], *transports: TransportName) -> Client:
+    """Give a client that notes each attempt to come back, which it makes when it has let go of what it had."""
+    client = Client(url, transports=transports, reconnection_delay=0.01, reconnection_delay_max=0.01)
+    client.manager.clock = clock
+    client.manager.on("reconnect_attempt", lambda number: attempts.append(number))
+    return client
+
+
+@pytest.mark.usefixtures("patience")
+async def test_the_close_handshake_of_a_silent_server_is_not_waited_for(clock: Time):
+    attempts: list[int] = []
+    async with serve(Server(), native=True) as url, proxied(url) as proxy:
+        async with hurried(proxy.url, clock, attempts, "websocket") as client:
+            proxy.stall()
+            clock.now += HEARTBEAT + 1
+            client.emit("event")
+            await until(lambda: bool(attempts))
+            assert client.reason is Reason.PING_TIMEOUT
+            proxy.go_on()
+            await until(lambda: client.connected)
+
+
+@pytest.mark.usefixtures("patience")
+async def test_nor_that_of_a_websocket_that_was_being_tried(clock: Time):
+    io = Server()
+    attempts: list[int] = []
+    tried = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        """Take the probe of an upgrade, and never answer it."""
+        if scope["type"] != "websocket":
+            return await io(scope, receive, send)
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.disconnect":
+            tried.set()
+
+    async with serve(app) as url, proxied(url) as proxy:
+        async with hurried(proxy.url, clock, attempts, "polling", "websocket") as client:
+            await asyncio.wait_for(tried.wait(), WITHIN)
+            proxy.stall()
+            clock.now += HEARTBEAT + 1
+            client.emit("event")
+            await until(lambda: bool(attempts))
+            assert client.reason is Reason.PING_TIMEOUT
 
 
 def test_the_clock_counts_the_sleep_of_the_machine():

@@ -96,6 +96,10 @@ class Connection:
         return self.engine.max_payload
 
     @property
+    def silent(self) -> bool:
+        return self.engine.reason is Reason.PING_TIMEOUT
+
+    @property
     def gone(self) -> bool:
         """Whether the session is over."""
         return self.engine.state is GONE

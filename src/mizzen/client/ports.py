@@ -33,6 +33,11 @@ class ClientSession(Protocol):
         """The largest body of a POST that the server takes, in bytes; 0 where it did not say."""
         ...
 
+    @property
+    def silent(self) -> bool:
+        """Whether the session is over because the server was not heard of: nobody is there to answer a farewell."""
+        ...
+
     def query(self, transport: str) -> dict[str, str]:
         """Give the query of the next request: the user's, `EIO`, `transport`, and `sid` once there is one."""
         ...

@@ -43,6 +43,10 @@ class Probe:
     def max_payload(self) -> int:
         return self._connection.max_payload
 
+    @property
+    def silent(self) -> bool:
+        return self._connection.silent
+
     def query(self, transport: str) -> dict[str, str]:
         return self._connection.query(transport)
 

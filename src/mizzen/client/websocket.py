@@ -170,7 +170,9 @@ class WebSocketTransport(asyncio.Protocol):
 
     async def close(self) -> None:
         transport = self._transport
-        if transport is not None:
+        if transport is not None and self.session.silent:
+            transport.abort()
+        elif transport is not None:
             self._codec.close()
             self._answer()
             self.resume_reading()  # the server's Close frame, or the end, has to be seen
