@@ -136,6 +136,36 @@ async def test_cookies_are_kept_for_all_transports():
     assert "websocket" in dict(seen)
 
 
+async def test_a_server_cannot_set_any_number_of_cookies_or_of_any_size():
+    sent: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        """Refuse every handshake, with as many cookies as one head may hold."""
+        if scope["type"] != "http":
+            return await io(scope, receive, send)
+        batch = len(sent)
+        names = [*(b"%d-%d=%s" % (batch, number, b"x" * 100) for number in range(40)), b"large%d=%s" % (batch, b"x" * 5_000)]
+        sent.append(sum(key == b"cookie" and len(value) for key, value in scope["headers"]))
+        await send({"type": "http.response.start", "status": 503, "headers": [(b"set-cookie", name) for name in names]})
+        await send({"type": "http.response.body"})
+
+    io = make()
+    async with serve(app) as url:
+        client = Client(url, transports=("polling",), wait_for_server=True, reconnection_delay=0.001, reconnection_delay_max=0.001)
+        connecting = asyncio.ensure_future(client.connect())
+        await until(lambda: len(sent) == 20)  # with 800 cookies, and 20 large ones
+        wires = client.manager._wires
+        assert wires is not None
+        kept = [cookie.value for cookie in wires._http._session().cookie_jar]
+        await client.close()
+        await asyncio.wait((connecting,))
+        assert connecting.exception() is not None
+    # RFC 6265, 6.1: "At least 50 cookies per domain", and "at least 4096 bytes per cookie"
+    assert 50 <= len(kept) <= 200
+    assert max(map(len, kept)) == 100
+    assert max(sent) < 20_000
+
+
 async def test_a_session_of_ones_own_is_used_and_left_open(transports: Any):
     async with serve(make()) as url, aiohttp.ClientSession(headers={"X-Mine": "yes"}) as http:
         async with Client(url, http_session=http, transports=transports) as client:
