@@ -132,6 +132,33 @@ class TestEventsThatWaitForHandlers:
         await client.close()
 
 
+class TestHalfReceivedPackets:
+    TEXT = '452-["blobs",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]'
+    LARGE = b"x" * 50_000
+
+    async def test_a_whole_packet_fits_whatever_max_buffer_is(self, peers: Peers):
+        client = Client(NOWHERE, transports=[peers], max_buffer=10_000)
+        got = client.events("blobs")
+        await connected(client, peers)
+        peers.last.session.receive_all([self.TEXT, self.LARGE, self.LARGE])
+        assert await anext(got) == (self.LARGE, self.LARGE)
+        await client.close()
+
+    async def test_nothing_is_kept_of_one_whose_connection_is_lost(self, peers: Peers):
+        client = Client(NOWHERE, transports=[peers], reconnection=False)
+        got = client.events("blobs")
+        await connected(client, peers)
+        manager = client.manager
+        peers.last.session.receive_all([self.TEXT, self.LARGE])
+        assert manager._decoder is not None
+        assert manager._decoder.pending > len(self.LARGE)
+        peers.last.cut()
+        assert manager._decoder is None
+        peers.last.session.receive_all([self.LARGE])
+        await client.wait_closed()
+        assert [args async for args in got] == []
+
+
 class TestAnswers:
     async def test_a_server_that_asks_and_does_not_read_is_given_up(self, peers: Peers):
         client = Client(NOWHERE, transports=[peers], max_buffer=10_000, reconnection=False)

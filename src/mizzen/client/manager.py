@@ -338,6 +338,7 @@ class Manager:
     def closed(self, reason: Reason, details: str | None) -> None:
         """Take notice that the connection is over."""
         connection, self.connection = self.connection, None
+        self._decoder = None  # with what it holds of a packet that will never be whole
         if connection is not None and connection.transport.name == "websocket":
             self._upgraded_before = True
         self._fire("close", reason, details)
