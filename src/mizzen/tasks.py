@@ -53,13 +53,16 @@ class Tasks:
             task.add_done_callback(self._tasks.discard)
 
     async def in_thread(self, function: Callable[..., T], *args: object) -> T:
-        """Run a plain function in a worker thread, in a copy of the current context."""
+        """Run a plain function in a worker thread, in a copy of the current context.
+
+        Raises what it raises, but RuntimeError for a StopIteration, as where a coroutine raises one.
+        """
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._max_threads, thread_name_prefix="mizzen")
         context = contextvars.copy_context()
         context.run(current_loop.set, self._loop)
         context.run(_handler.set, asyncio.current_task())
-        return await self._loop.run_in_executor(self._threads, lambda: context.run(function, *args))
+        return await self._loop.run_in_executor(self._threads, _call, context, function, args)
 
     def _others(self) -> set[asyncio.Task[None]]:
         """Give all tasks but the one that asks, itself or from the thread of its plain function."""
@@ -91,6 +94,15 @@ class Tasks:
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._threads = None
+
+
+def _call(context: contextvars.Context, function: Callable[..., T], args: tuple[object, ...]) -> T:
+    """Call a function in a worker thread."""
+    try:
+        return context.run(function, *args)
+    except StopIteration as stop:
+        # No future takes one, so that whoever waits for this would wait for ever. PEP 479: it "is replaced with RuntimeError".
+        raise RuntimeError(f"{getattr(function, '__qualname__', function)!s} raised StopIteration") from stop
 
 
 def from_thread(function: Callable[P, Coroutine[object, object, T]], /, *args: P.args, **kwargs: P.kwargs) -> T:

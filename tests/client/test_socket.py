@@ -124,6 +124,17 @@ async def test_a_handler_that_fails_tells_the_hooks_and_nothing_of_it_the_server
     assert "ValueError: secret" in caplog.text
 
 
+async def test_a_stop_iteration_of_a_plain_handler_is_a_failure_as_any_other(url: str):
+    client = Client(url)
+    errors: list[Exception] = []
+    client.on_error(lambda error, socket, event: errors.append(error))
+    client.on("exhausted", lambda: next(iter(())))
+
+    async with client:
+        assert await client.call("ask", "exhausted") == ["RemoteError", "E_HANDLER", "the handler failed", []]
+    assert [(type(error), type(error.__cause__)) for error in errors] == [(RuntimeError, StopIteration)]
+
+
 async def test_a_plain_handler_runs_in_a_thread_and_may_call_back(url: str):
     client = Client(url)
 

@@ -596,6 +596,25 @@ class TestErrors:
             assert await wire.ask("x") == [E_HANDLER]
             await synced(wire)
 
+    @pytest.mark.parametrize("plain", [False, True], ids=["async", "plain"])
+    async def test_a_stop_iteration_is_a_failure_as_any_other(self, io: Server, plain: bool) -> None:
+        """No future takes one, and a generator around it would end without a word."""
+        errors: list[Exception] = []
+        io.on_error(lambda error, socket, where: errors.append(error))
+
+        async def async_x(socket: Socket) -> Any:
+            return next(iter(()))
+
+        def plain_x(socket: Socket) -> Any:
+            return next(iter(()))
+
+        io.on("x", plain_x if plain else async_x)
+        io.on("y", lambda socket: 1)
+        async with join_fake(io) as (wire, _):
+            assert await wire.ask("x") == [E_HANDLER]
+            assert await wire.ask("y", id=2) == [1]  # the next in the thread gets its turn
+        assert [(type(error), type(error.__cause__)) for error in errors] == [(RuntimeError, StopIteration)]
+
     async def test_debug_tells_type_text_and_traceback(self) -> None:
         async with Server(debug=True) as io:
 
