@@ -56,14 +56,19 @@ def unpack(args: Sequence[JSON]) -> JSON:
         del error  # its traceback holds this frame, and so the frame must not hold it
 
 
-def failure_of(caught: BaseException) -> Exception:
-    """Give the failure of a handler; raise what is none: this side cancels it, or the process is to end."""
+def failure_of(caught: BaseException, whose: str = "the handler") -> Exception:
+    """Give the failure of a function of the user's; raise what is none: this side cancels it, or the process is to end."""
     if isinstance(caught, Exception):
         return caught
-    task = asyncio.current_task()
-    if not isinstance(caught, asyncio.CancelledError) or (task is not None and task.cancelling()):
+    if isinstance(caught, (KeyboardInterrupt, SystemExit, GeneratorExit)):
         raise caught
-    failure = RuntimeError("the handler awaited something that was cancelled")
+    if isinstance(caught, asyncio.CancelledError):
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise caught
+        failure = RuntimeError(f"{whose} awaited something that was cancelled")
+    else:
+        failure = RuntimeError(f"{whose} raised {caught!r}, which is no Exception")
     failure.__cause__ = caught
     return failure
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from typing import Final, Generic, ParamSpec
 
+from mizzen.handling import failure_of
 from mizzen.tasks import Tasks
 
 logger: Final = logging.getLogger("mizzen.server")
@@ -43,11 +44,14 @@ class Hooks(Generic[P]):
                 result = function(*args, **kwargs)
                 if isawaitable(result):
                     tasks.start(self._finish(result))
-            except Exception:
-                logger.exception("an %s hook failed", self._name)
+            except BaseException as caught:
+                self._failed(caught)
 
     async def _finish(self, result: Awaitable[None]) -> None:
         try:
             await result
-        except Exception:
-            logger.exception("an %s hook failed", self._name)
+        except BaseException as caught:
+            self._failed(caught)
+
+    def _failed(self, caught: BaseException) -> None:
+        logger.error("an %s hook failed", self._name, exc_info=failure_of(caught, "the hook"))

@@ -214,6 +214,19 @@ async def test_a_handler_may_disconnect_and_connect(io: Server):
             await client.close()
 
 
+@pytest.mark.parametrize("option", ["auth", "query", "headers"])
+async def test_a_function_of_an_option_that_awaits_something_cancelled_has_failed(io: Server, option: str):
+    async def give() -> dict[str, str]:
+        raise asyncio.CancelledError
+
+    options: dict[str, Any] = {option: give}
+    async with serve(io) as url:
+        client = Client(url, connect_timeout=WITHIN, **options)
+        with pytest.raises(ConnectFailed, match=f"the function that gives `{option}` failed: .*awaited something that was cancelled"):
+            await asyncio.wait_for(client.connect(), WITHIN / 2)
+        await client.close()
+
+
 async def test_auth_is_asked_for_at_each_attempt():
     io = Server()
     seen: list[Any] = []

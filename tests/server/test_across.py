@@ -473,6 +473,17 @@ class TestServerSide:
         assert [answer["error"]["code"] for answer in answers if answer] == ["E_ARGUMENTS"]
         assert [(type(error).__name__, where) for error, where in reported] == [("ZeroDivisionError", "ask"), ("ArgumentsInvalid", "ask")]
 
+    async def test_a_handler_that_awaits_something_cancelled_has_failed(self, three: Three) -> None:
+        reported: list[str] = []
+        three.servers[1].on_error(lambda error, socket, where: reported.append(where))
+
+        @three.servers[1].on_server_side("ask")
+        async def ask() -> None:
+            raise asyncio.CancelledError
+
+        assert {"error": {"code": "E_HANDLER", "message": "the handler failed", "details": []}} in await three.io.server_side_call("ask")
+        assert reported == ["ask"]
+
     async def test_the_timeout_carries_the_answers_that_came(self, three: Three) -> None:
         three.servers[1].on_server_side("ask", lambda: 2)
         three.bus.deaf.add("3")

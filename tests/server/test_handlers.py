@@ -663,16 +663,17 @@ class TestErrors:
         assert all(record.exc_info and record.exc_info[0] is ValueError for record in failures)
 
     @pytest.mark.parametrize("plain", [False, True], ids=["async", "plain"])
+    @pytest.mark.parametrize("failure", [RuntimeError("hook"), asyncio.CancelledError()], ids=["error", "cancelled"])
     async def test_a_hook_that_fails_keeps_neither_the_ack_nor_other_hooks(
-        self, io: Server, caplog: pytest.LogCaptureFixture, plain: bool
+        self, io: Server, caplog: pytest.LogCaptureFixture, plain: bool, failure: BaseException
     ) -> None:
         told: list[str] = []
 
         async def failing(error: Exception, socket: Socket | None, where: str) -> None:
-            raise RuntimeError("hook")
+            raise failure
 
         def plain_failing(error: Exception, socket: Socket | None, where: str) -> None:
-            raise RuntimeError("hook")
+            raise failure
 
         io.on_error(plain_failing if plain else failing)
         io.on_error(lambda error, socket, where: told.append(where))
@@ -686,6 +687,32 @@ class TestErrors:
             await synced(wire)
         assert told == ["x"]
         assert "an on_error hook failed" in caplog.text
+
+    @pytest.mark.parametrize("which", ["handler", "any", "outgoing"])
+    async def test_what_awaits_something_cancelled_has_failed(self, io: Server, which: str) -> None:
+        errors: list[tuple[str, str]] = []
+        io.on_error(lambda error, socket, where: errors.append((str(error), where)))
+
+        async def wait(socket: Socket, *args: object) -> None:
+            cancelled = asyncio.get_running_loop().create_future()
+            cancelled.cancel()
+            await cancelled
+
+        if which == "any":
+            io.on_any(wait)
+        elif which == "outgoing":
+            io.on_any_outgoing(wait)
+        else:
+            io.on("x", wait)
+        async with join_fake(io) as (wire, sid):
+            if which == "handler":
+                assert await wire.ask("x") == [E_HANDLER]
+            elif which == "any":
+                await wire.send('42["x"]')
+            else:
+                io.sockets[sid].emit("x")
+            await until(lambda: not len(io.tasks))
+        assert errors == [("the handler awaited something that was cancelled", "x")]
 
     async def test_arguments_that_do_not_fit_are_no_fault_of_the_server(self, io: Server, caplog: pytest.LogCaptureFixture) -> None:
         @io.on("x")

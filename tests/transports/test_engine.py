@@ -95,9 +95,14 @@ async def failing_later(handshake: Handshake) -> str:
     raise RuntimeError("no more ids")
 
 
+async def cancelled_later(handshake: Handshake) -> str:
+    raise asyncio.CancelledError
+
+
 BAD_IDS: list[Any] = [
     failing,
     failing_later,
+    cancelled_later,
     *(lambda handshake, id=id: id for id in ("", None, 7, b"x", "a b", "a;b", 'a"b', "é", "a\n", "x" * 257)),
 ]
 
@@ -229,6 +234,10 @@ async def test_a_headers_hook_that_fails_breaks_nothing(io: Server, path: str, c
         headers["x-bad"] = "split\r\nin two: yes"
 
     @io.engine.on_headers
+    async def cancelled(headers: ResponseHeaders, handshake: Handshake) -> None:
+        raise asyncio.CancelledError
+
+    @io.engine.on_headers
     def last(headers: ResponseHeaders, handshake: Handshake) -> None:
         headers["x-last"] = "still"
 
@@ -239,7 +248,7 @@ async def test_a_headers_hook_that_fails_breaks_nothing(io: Server, path: str, c
     websocket = dial(io, WEBSOCKET)
     assert (b"x-last", b"still") in (await websocket.accepted())["headers"]
     websocket.close()
-    assert [where for where, _ in errors.seen] == ["on_initial_headers", "on_headers"] * 2
+    assert [where for where, _ in errors.seen] == ["on_initial_headers", "on_headers", "on_headers"] * 2
     assert "may not stand in the value of header 'x-bad'" in errors.seen[1][1]
     assert "RuntimeError: first" in caplog.text
 
@@ -534,10 +543,20 @@ async def test_middleware_may_answer_by_itself(io: Server, path: str) -> None:
     assert refused == []
 
 
-async def test_middleware_that_fails_refuses_the_request(io: Server, path: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (RuntimeError("broken middleware"), "broken middleware"),
+        (asyncio.CancelledError(), "the middleware awaited something that was cancelled"),
+    ],
+    ids=["error", "cancelled"],
+)
+async def test_middleware_that_fails_refuses_the_request(
+    io: Server, path: str, caplog: pytest.LogCaptureFixture, failure: BaseException, told: str
+) -> None:
     def broken(app: ASGIApp) -> ASGIApp:
         async def fail(scope: Scope, receive: Receive, send: Send) -> None:
-            raise RuntimeError("broken middleware")
+            raise failure
 
         return fail
 
@@ -549,8 +568,8 @@ async def test_middleware_that_fails_refuses_the_request(io: Server, path: str, 
     denied = await dial(io, WEBSOCKET).refusal()
     assert (denied.status, denied.body) == (400, b"Bad request")
     assert [each.context["name"] for each in refused] == ["MIDDLEWARE_FAILURE"] * 2
-    assert errors.seen == [("middleware", "broken middleware")] * 2
-    assert "RuntimeError: broken middleware" in caplog.text
+    assert errors.seen == [("middleware", told)] * 2
+    assert f"RuntimeError: {told}" in caplog.text
 
 
 async def test_middleware_that_fails_after_the_answer_is_the_servers_business(io: Server, caplog: pytest.LogCaptureFixture) -> None:

@@ -392,6 +392,8 @@ class Denied:
             raise ConnectRefused("come back tomorrow")
         if self.kind == "exception":
             raise LookupError("the database is away")
+        if self.kind == "cancelled":
+            raise asyncio.CancelledError
         return {"true": True, "none": None, "false": False}[self.kind]
 
     async def later(self, handshake: Handshake) -> bool | None:
@@ -402,7 +404,13 @@ class Denied:
 @pytest.mark.parametrize("later", [False, True], ids=["plain", "async"])
 @pytest.mark.parametrize(
     ("kind", "message"),
-    [("true", None), ("none", None), ("false", "Forbidden"), ("refusal", "come back tomorrow"), ("exception", "Forbidden")],
+    [
+        ("true", None),
+        ("none", None),
+        ("false", "Forbidden"),
+        ("refusal", "come back tomorrow"),
+        *((kind, "Forbidden") for kind in ("exception", "cancelled")),
+    ],
 )
 async def test_allow_request_decides_on_new_sessions(kind: str, message: str | None, later: bool, caplog: pytest.LogCaptureFixture) -> None:
     decide = Denied(kind)
@@ -421,10 +429,10 @@ async def test_allow_request_decides_on_new_sessions(kind: str, message: str | N
             assert nothing_is_left(io)
         assert [(each.query["token"], each.headers["x-key"], each.auth) for each in decide.asked] == [("1", "k", None)] * 2
     errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert len(errors) == (2 if kind == "exception" else 0)
+    assert len(errors) == (2 if kind in ("exception", "cancelled") else 0)
     for record in errors:
         assert record.exc_info
-        assert isinstance(record.exc_info[1], LookupError)
+        assert isinstance(record.exc_info[1], LookupError if kind == "exception" else RuntimeError)
 
 
 async def test_allow_request_is_asked_once_for_each_session_and_after_the_other_checks() -> None:

@@ -144,11 +144,14 @@ async def test_a_listener_that_outlives_the_app_is_told() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
         listeners.append(asyncio.create_task(receive()))
-        await asyncio.sleep(0)
-        raise asyncio.CancelledError
+        await asyncio.Event().wait()
 
+    task = asyncio.create_task(Exchange(app).run)
+    while not listeners:
+        await asyncio.sleep(0)
+    task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await Exchange(app).run
+        await task
     assert (await listeners[0])["type"] == "http.disconnect"
 
 
@@ -262,6 +265,40 @@ async def test_an_app_that_returns_without_a_complete_answer() -> None:
         assert exchange.answers == [jwr("Internal Server Error", 500)]
         assert words in str(exchange.errors[0])
         assert "GET /x" in str(exchange.errors[0])
+
+
+class Panic(BaseException):
+    """What an extension module raises that no `except Exception` is to catch."""
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("panics", [False, True], ids=["cancelled", "panic"])
+async def test_an_app_that_awaits_what_was_cancelled_or_raises_no_exception_has_failed(panics: bool, debug: bool) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if panics:
+            raise Panic
+        cancelled = asyncio.get_running_loop().create_future()
+        cancelled.cancel()
+        await cancelled
+
+    exchange = Exchange(app, debug=debug)
+    await exchange.run
+    (answer,) = exchange.answers
+    assert answer["statusCode"] == 500
+    assert ("Panic" in answer["body"] or "CancelledError" in answer["body"]) is debug
+    assert [type(error.__cause__) for error in exchange.errors] == [Panic if panics else asyncio.CancelledError]
+    assert str(exchange.errors[0]).startswith("the app ")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+async def test_the_end_of_the_process_is_no_failure_of_the_app(error: type[BaseException]) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise error
+
+    exchange = Exchange(app)
+    with pytest.raises(error):
+        await exchange.run
+    assert (exchange.answers, exchange.errors) == ([], [])
 
 
 async def test_a_cancelled_app_answers_nothing() -> None:

@@ -17,6 +17,7 @@ from mizzen.client.ports import ClientSession, ClientTransport, TransportFactory
 from mizzen.client.socket import ClientSocket
 from mizzen.client.wires import wires_of
 from mizzen.errors import ConnectFailed, LocalProtocolError, OptionsError, RemoteProtocolError
+from mizzen.handling import failure_of
 from mizzen.listeners import Listeners
 from mizzen.mailbox import Mailbox
 from mizzen.ports import Codec
@@ -203,8 +204,9 @@ class Manager:
                 connection = await self._open()
             except ConnectFailed as error:
                 self._failure = error
-            except Exception as error:
-                logger.exception("an attempt to connect to %s failed in an unforeseen way", self.url)
+            except BaseException as caught:
+                error = failure_of(caught, "the attempt")
+                logger.error("an attempt to connect to %s failed in an unforeseen way", self.url, exc_info=error)
                 self._failure = ConnectFailed(f"{type(error).__name__}: {error}")
             else:
                 try:
@@ -396,5 +398,6 @@ async def _strings(name: str, given: Strings) -> dict[str, str]:
             value = given()
             given = await value if isinstance(value, Awaitable) else value
         return dict(given)
-    except Exception as error:
+    except BaseException as caught:
+        error = failure_of(caught, "the function")
         raise ConnectFailed(f"the function that gives `{name}` failed: {error!r}") from error

@@ -16,7 +16,7 @@ from mizzen.client.requests import Requests
 from mizzen.client.streams import Args, EventStream, Streams
 from mizzen.errors import ConnectFailed, ConnectRefused
 from mizzen.events import EventName
-from mizzen.handling import number_name, unpack
+from mizzen.handling import failure_of, number_name, unpack
 from mizzen.listeners import Listeners, Listening
 from mizzen.protocol.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Packet
 from mizzen.types import JSON, Reason
@@ -266,7 +266,8 @@ class ClientSocket(Requests, Emits, Listening):
             given = auth() if callable(auth) else auth
             if given is not None and not isinstance(given, Mapping):
                 given = await given
-        except Exception as error:
+        except BaseException as caught:
+            error = failure_of(caught, "the function")
             failure = ConnectFailed(f"the function that gives `auth` failed: {error!r}")
             failure.__cause__ = error
             self.manager.dispatcher.report(error, self, "auth")

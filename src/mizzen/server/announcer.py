@@ -7,6 +7,7 @@ from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar, get_args, overload
 
+from mizzen.handling import failure_of
 from mizzen.protocol.engine_packet import EnginePacket
 
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ class Announcer:
                 listeners[event].remove(each)
             try:
                 each[0](*args)
-            except Exception:
-                logger.exception("a listener of %r of %r failed", event, self)
+            except BaseException as caught:
+                logger.error("a listener of %r of %r failed", event, self, exc_info=failure_of(caught, "the listener"))
 
     def _announce_sent(self, out: list[Encoded]) -> None:
         # Here and not where they are queued: whoever queues them may be in the middle of a broadcast, which no user's function may disturb.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
+from mizzen.handling import failure_of
 from mizzen.types import ASGIApp, Handshake, Receive, Scope, Send
 
 if TYPE_CHECKING:
@@ -223,8 +224,8 @@ class EngineServer:
         for hook in self._connection_hooks:
             try:
                 hook(connection)
-            except Exception as error:
-                self._report(error, "on_connection")
+            except BaseException as caught:
+                self._report(failure_of(caught, "the hook"), "on_connection")
 
     @property
     def inside(self) -> ASGIApp:
@@ -274,5 +275,5 @@ class EngineServer:
                 result = hook(*args)
                 if isawaitable(result):
                     await result
-            except Exception as error:
-                self._report(error, where)
+            except BaseException as caught:
+                self._report(failure_of(caught, "the hook"), where)

@@ -145,7 +145,7 @@ class Multiplexer(Runner):
         except TooManyNamespaces:
             problem = "Too many namespaces are in use"
         except BaseException as caught:
-            self.server.report(failure_of(caught), None, "io.of")
+            self.server.report(failure_of(caught, "the function"), None, "io.of")
         finally:
             self.finished()
         if self._settle(name):

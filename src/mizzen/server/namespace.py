@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast, overload
 
 from mizzen.errors import LocalProtocolError
 from mizzen.events import EventName
+from mizzen.handling import failure_of
 from mizzen.hooks import Hooks
 from mizzen.listeners import Handler, Listeners, Plan
 from mizzen.ports import Adapter, Member, Target
@@ -206,8 +207,8 @@ class Namespace(Broadcasts, SocketListening):
     async def _watch(self, handler: Signature, socket: Socket, data: Sequence[JSON]) -> None:
         try:
             await self.server.invoke(handler, socket, (data[0],), data[1:])
-        except Exception as error:
-            self.server.report(error, socket, cast("str", data[0]))
+        except BaseException as caught:
+            self.server.report(failure_of(caught), socket, cast("str", data[0]))
 
     async def answer_nodes(self, args: Sequence[JSON]) -> JSON:
         """Give what this node answers to a `server_side_call`: the first result of a handler that is not None, else an error if there was
@@ -218,7 +219,8 @@ class Namespace(Broadcasts, SocketListening):
             try:
                 converted = handler.convert(args[1:])
                 called = await handler.call(*converted) if handler.is_async else await self.server.tasks.in_thread(handler.call, *converted)
-            except Exception as error:
+            except BaseException as caught:
+                error = failure_of(caught)
                 self.server.report(error, None, args[0])
                 failure = error_ack(error, debug=self.server.options.debug)
             else:

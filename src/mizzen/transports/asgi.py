@@ -10,6 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, cast
 
 from mizzen.errors import LocalProtocolError
+from mizzen.handling import failure_of
 from mizzen.protocol.engine import PROBE_PING, PROBE_PONG, Link
 from mizzen.protocol.engine_packet import UPGRADE
 from mizzen.transports.carrier import NativeTransport
@@ -76,9 +77,10 @@ class Endpoint:
 
         try:
             await middleware(scope, receive, watch)
-        except Exception as error:
+        except BaseException as caught:
             if answered:
                 raise
+            error = failure_of(caught, "the middleware")
             hooks.failed(error, "middleware")
             request = Request(scope)
             refusal = Refusal(Fault.BAD_REQUEST, context={"name": "MIDDLEWARE_FAILURE", "error": error})
@@ -143,7 +145,8 @@ class Endpoint:
             sid = await hooks.new_id(handshake)
             if self._sessions.get(sid) is not None:
                 raise ValueError(f"generate_id gave {sid!r}, which another connection has")
-        except Exception as error:
+        except BaseException as caught:
+            error = failure_of(caught, "the function")
             hooks.failed(error, "generate_id")
             raise Refusal(Fault.BAD_REQUEST, context={"name": "ID_GENERATION_ERROR", "error": error}) from None
         if not self._sessions.accepting:

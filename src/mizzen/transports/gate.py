@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
 from mizzen.errors import ConnectRefused
+from mizzen.handling import failure_of
 from mizzen.options import ServerOptions
 from mizzen.ports import Session, SessionStore
 from mizzen.protocol.javascript import dumps
@@ -159,8 +160,9 @@ class Gate:
         if callable(allowed):
             try:
                 return allowed(origin) is True
-            except Exception:
-                logger.exception("cors_origins failed; the origin %s was refused", _printable(origin))
+            except BaseException as caught:
+                failure = failure_of(caught, "the function")
+                logger.error("cors_origins failed; the origin %s was refused", _printable(origin), exc_info=failure)
                 return False
         return origin.lower() in allowed
 
@@ -231,8 +233,9 @@ class Gate:
                 allowed = await allowed
         except ConnectRefused as refusal:
             raise Refusal(Fault.FORBIDDEN, refusal.message, {"message": refusal.message}) from None
-        except Exception:
-            logger.exception("allow_request failed; the request of %s was refused", handshake.address)
+        except BaseException as caught:
+            failure = failure_of(caught, "the function")
+            logger.error("allow_request failed; the request of %s was refused", handshake.address, exc_info=failure)
             raise Refusal(Fault.FORBIDDEN, context={"message": "Forbidden"}) from None
         if allowed is False:
             raise Refusal(Fault.FORBIDDEN, context={"message": "Forbidden"})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from msgspec import Struct
 
+from mizzen.handling import failure_of
 from mizzen.virtual.answer import JSON_TYPE, fold_headers, make_jwr
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ class Exchange(Struct, eq=False):
         What the app does after its last chunk, such as background tasks, holds up nobody's answer but belongs to this call. An app that
         raises before it has answered gets a 500, with the traceback as its body if `debug`; whatever it raises is reported, once, except
         what follows from `send` having raised here. An event stream and an answer of more than `max_response` bytes become a 501, and are
-        stopped. Not answered: a request whose socket is gone, and one whose task is cancelled, which is up to whoever cancelled it.
+        stopped. Not answered: a request whose socket is gone, and one whose task is cancelled, which is up to whoever cancelled it. An app
+        that awaited something which was cancelled has failed.
 
         After `request_timeout` seconds without a complete answer, 504 is the answer, and to the app it is as if its client were gone. It
         then may go on, unless `cancel_on_disconnect`: that cancels it, for this as for a socket that is gone.
@@ -84,13 +86,11 @@ class Exchange(Struct, eq=False):
         guard = None if options.request_timeout is None and not options.cancel_on_disconnect else _Guard(self, scope)
         try:
             await app(scope, self.receive, self.send)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as caught:
             if guard is None or not guard.takes_back():
-                raise
-        except Exception as error:
-            if not _is_ours(error):
-                self.asker.failed(self, error)
-                self._fail("".join(traceback.format_exception(error)) if options.debug else None)
+                self._failed(caught)
+        except BaseException as caught:
+            self._failed(caught)
         else:
             if not self.complete and not self.gone.happened:
                 problem = "The app returned before its answer was complete" if self.status else "The app returned without an answer"
@@ -190,6 +190,13 @@ class Exchange(Struct, eq=False):
         self.refused, self._refusal = True, why
         self._chunks = None
         self._complete({"body": why, "headers": {}, "statusCode": status.value})
+
+    def _failed(self, caught: BaseException) -> None:
+        """Report what the app raised, and answer in its place; raise what is no failure of its."""
+        error = failure_of(caught, "the app")
+        if not _is_ours(error):
+            self.asker.failed(self, error)
+            self._fail("".join(traceback.format_exception(error)) if self.asker.options.debug else None)
 
     def _fail(self, details: str | None) -> None:
         """Answer 500, unless an answer has gone out or nobody waits for it."""
