@@ -157,6 +157,63 @@ class TestAnswers:
                 assert answer["statusCode"] == 500
                 assert ("ValueError: secret" in answer["body"]) is debug
 
+    @pytest.mark.parametrize(
+        ("name", "value", "words"),
+        [
+            ("x-user", 42, r"socket.headers\['x-user'\]: the value is of type int"),
+            ("x-user", b"secret", r"socket.headers\['x-user'\]: the value is of type bytes"),
+            (42, "x", r"socket.headers\[42\]: the name is of type int"),
+        ],
+    )
+    @pytest.mark.parametrize("debug", [False, True])
+    async def test_a_header_of_the_sockets_own_that_is_no_string_is_the_apps_mistake(
+        self, name: Any, value: Any, words: str, debug: bool
+    ) -> None:
+        async with Server(make_api(), debug=debug) as io, join_fake(io) as (wire, sid):
+            told: list[tuple[Exception, str]] = []
+            io.on_error(lambda error, socket, where: told.append((error, where)))
+            io.sockets[sid].headers[name] = value
+            answer = await request(wire, "get", {"url": "/hello?a=1"})
+            assert (answer["statusCode"], answer["headers"]) == (500, {})
+            assert answer["body"] == "Internal Server Error" or debug
+            assert ("TypeError: socket.headers" in answer["body"]) is debug
+            assert "secret" not in answer["body"]
+            ((error, where),) = told
+            assert where == "GET /hello"
+            with pytest.raises(TypeError, match=words):
+                raise error
+            await wire.send('42["get",{"url":"/hello"}]')  # without an id nobody is answered, but it is reported
+            await until(lambda: len(told) == 2)
+            io.sockets[sid].headers.clear()
+            assert (await request(wire, "get", {"url": "/hello"}))["statusCode"] == 200
+            await until(lambda: not multiplexer_of(io).requests)
+
+    async def test_whatever_stops_a_request_before_the_app_it_is_answered_and_reported(self) -> None:
+        class Unreadable(dict[str, str]):
+            def items(self) -> Any:
+                raise asyncio.CancelledError
+
+        async with served() as (io, wire):
+            told: list[tuple[Exception, str]] = []
+            io.on_error(lambda error, socket, where: told.append((error, where)))
+            (socket,) = io.sockets.values()
+            socket.headers = Unreadable(x="y")
+            assert await request(wire, "get", {"url": "/hello"}) == {"body": "Internal Server Error", "headers": {}, "statusCode": 500}
+            assert [(type(error), where) for error, where in told] == [(RuntimeError, "GET /hello")]
+
+    async def test_an_answer_that_cannot_be_sent_becomes_a_500(self) -> None:
+        """JSON that is nested too deeply, for one."""
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+            await send({"type": "http.response.body", "body": b"[" * 1_020 + b"]" * 1_020})
+
+        async with Server(app) as io, join_fake(io) as (wire, _):
+            told: list[tuple[Exception, str]] = []
+            io.on_error(lambda error, socket, where: told.append((error, where)))
+            assert await request(wire, "get", {"url": "/"}) == {"body": "Internal Server Error", "headers": {}, "statusCode": 500}
+            assert [(type(error), where) for error, where in told] == [(TypeError, "GET /")]
+
     async def test_plain_endpoints_empty_answers_and_bytes(self) -> None:
         async with served() as (_, wire):
             assert (await request(wire, "get", {"url": "/sync"}))["body"] == [1]

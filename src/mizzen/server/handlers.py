@@ -192,6 +192,8 @@ class Runner:
     async def _request(self, socket: Socket, verb: str, args: list[JSON], id: int | None) -> None:
         try:
             await self.server.requests.answer(socket, verb, args, id)
+        except BaseException as caught:
+            self.server.requests.broke(failure_of(caught, "the request"), socket, verb, args, id)
         finally:
             self.requests -= 1
             self.finished()

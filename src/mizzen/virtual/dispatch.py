@@ -35,7 +35,7 @@ class Asker(Protocol):
     def options(self) -> ServerOptions: ...
 
     def answered(self, exchange: Exchange, jwr: dict[str, JSON]) -> None:
-        """Take the one answer of a request."""
+        """Take the one answer of a request. Raises TypeError for what cannot be sent: it is then not answered yet."""
         ...
 
     def failed(self, exchange: Exchange, error: Exception) -> None:
@@ -206,9 +206,13 @@ class Exchange(Struct, eq=False):
 
     def _complete(self, jwr: dict[str, JSON]) -> None:
         self.complete = True
+        try:
+            self.asker.answered(self, jwr)
+        except BaseException:
+            self.complete = False
+            raise
         if self._waiters is not None:
             self._wake()
-        self.asker.answered(self, jwr)
 
     async def _until_end(self) -> None:
         if self._waiters is None:

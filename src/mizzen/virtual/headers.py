@@ -88,8 +88,14 @@ def is_pinned(name: bytes, pinned: frozenset[bytes]) -> bool:
 def encode_headers(headers: Mapping[str, str]) -> dict[bytes, bytes]:
     """Encode headers that the server set itself, less those that frame an HTTP message and the content type, which is the message's.
 
-    Raises `RequestInvalid` as `make_header` does: a value may hold what the client sent, such as a token of `auth`.
+    Raises `RequestInvalid` as `make_header` does: a value may hold what the client sent, such as a token of `auth`. Raises TypeError for
+    what is no string, which is the app's own mistake.
     """
+    for name, value in cast("Mapping[object, object]", headers).items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            what, wrong = ("value", value) if isinstance(name, str) else ("name", name)
+            told = f"socket.headers[{shown(name)}]: the {what} is of type {type(wrong).__name__}"
+            raise TypeError(f"{told}, but names and values of headers are of type str: make it one first")
     encoded = dict([make_header(name, value) for name, value in headers.items()])
     for name in FRAMING.intersection(encoded):
         del encoded[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import traceback
 from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
@@ -61,7 +62,7 @@ class Requests:
         return sdk_version(socket.handshake) is not None
 
     def answer(self, socket: Socket, verb: str, args: list[JSON], id: int | None) -> Coroutine[Any, Any, None]:
-        """Begin one request; the coroutine runs it and acks it."""
+        """Begin one request; the coroutine runs it and acks it. Whatever it or this raises is to be told to `broke`."""
         handshake = socket.handshake
         sails = self._mode == "sails"
         try:
@@ -96,6 +97,17 @@ class Requests:
             if self._unsent:
                 self._shorten(jwr)
             exchange.socket.ack(exchange.id, (jwr,))
+
+    def broke(self, error: Exception, socket: Socket, verb: str, args: list[JSON], id: int | None) -> None:
+        """Report what stopped a request on its way to the app, or its answer, and answer 500."""
+        try:
+            request = parse_request(verb, args, self._mode == "sails")
+            where = f"{request.method} {request.path}"
+        except Exception:  # perhaps that which broke
+            where = verb.upper()
+        self._report(error, socket, where)
+        details = "".join(traceback.format_exception(error)) if self.options.debug else HTTPStatus.INTERNAL_SERVER_ERROR.phrase
+        self._give(socket, id, HTTPStatus.INTERNAL_SERVER_ERROR, details)
 
     def _give(self, socket: Socket, id: int | None, status: HTTPStatus, body: str) -> None:
         """Ack a request that does not reach the app."""
