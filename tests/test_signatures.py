@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mizzen.annotations import MAX_DETAILS
-from mizzen.errors import ArgumentsInvalid, RemoteError
+from mizzen.errors import ArgumentsInvalid, EventRefused, RemoteError
 from mizzen.signatures import Signature, compile_signature, error_ack, parse_error_ack
 from mizzen.types import JSON, Reason
 
@@ -645,6 +645,10 @@ def test_an_error_that_cannot_be_printed_is_still_told() -> None:
             raise RuntimeError
 
     assert error_ack(Mute(), debug=True)["error"]["message"] == "Mute: <its text cannot be had: RuntimeError>"
+
+    class MuteRefusal(Mute, EventRefused): ...
+
+    assert error_ack(MuteRefusal("x"), debug=False)["error"]["message"] == "<its text cannot be had: RuntimeError>"
 
 
 @pytest.mark.parametrize("debug", [False, True])

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
-from mizzen.signatures import parse_error_ack
+from mizzen.signatures import error_ack, parse_error_ack
 from mizzen.types import JSON
+
+logger: Final = logging.getLogger("mizzen")
+
+Encode: TypeAlias = Callable[[str, Sequence[JSON], int | None], object]
+"""A codec's `encode_ack`."""
 
 ENTRY: Final = 256
 """Bytes that one waiting event costs besides its message, about."""
@@ -71,6 +77,20 @@ def failure_of(caught: BaseException, whose: str = "the handler") -> Exception:
         failure = RuntimeError(f"{whose} raised {caught!r}, which is no Exception")
     failure.__cause__ = caught
     return failure
+
+
+def error_answer(error: Exception, encode: Encode, *, debug: bool) -> JSON:
+    """Give the argument of the ack that tells the peer of a failure: one that can be encoded, or the peer would wait for it in vain.
+
+    Details that cannot are left out, which the log says.
+    """
+    answer = error_ack(error, debug=debug)
+    try:
+        encode("/", (answer,), 0)
+    except Exception as problem:
+        logger.error("the details of %s cannot be sent to the peer, which is told the rest: %s", type(error).__name__, problem)
+        answer["error"]["details"] = []
+    return answer
 
 
 def number_name(name: JSON) -> str:

@@ -176,18 +176,21 @@ def error_ack(error: Exception, *, debug: bool) -> dict[str, JSON]:
     Arguments that do not fit are told in full, and what an EventRefused says. Of any other error nothing is told, unless `debug`: then its
     type, text and traceback.
     """
-    if isinstance(error, ArgumentsInvalid):
-        return {"error": {"code": "E_ARGUMENTS", "message": str(error), "details": error.details}}
-    if isinstance(error, EventRefused):
-        return {"error": {"code": "E_HANDLER", "message": str(error), "details": error.details}}
+    if isinstance(error, (ArgumentsInvalid, EventRefused)):
+        code = "E_ARGUMENTS" if isinstance(error, ArgumentsInvalid) else "E_HANDLER"
+        return {"error": {"code": code, "message": _text_of(error), "details": error.details}}
     if not debug:
         return {"error": {"code": "E_HANDLER", "message": "the handler failed", "details": []}}
-    try:
-        text = str(error)
-    except Exception as unprintable:  # __str__ of the user's own class; it must not hide the error
-        text = f"<its text cannot be had: {type(unprintable).__name__}>"
+    text = _text_of(error)
     lines = "".join(traceback.format_exception(error)).splitlines()
     return {"error": {"code": "E_HANDLER", "message": f"{type(error).__name__}: {text}", "details": [*lines]}}
+
+
+def _text_of(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception as unprintable:  # __str__ of the user's own class; it must not hide the error
+        return f"<its text cannot be had: {type(unprintable).__name__}>"
 
 
 def parse_error_ack(args: Sequence[JSON]) -> RemoteError | None:

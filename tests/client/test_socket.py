@@ -18,6 +18,7 @@ from mizzen import (
     ClientSocket,
     ConnectionClosed,
     Event,
+    EventRefused,
     LocalProtocolError,
     Reason,
     RemoteError,
@@ -122,6 +123,30 @@ async def test_a_handler_that_fails_tells_the_hooks_and_nothing_of_it_the_server
         assert "secret" not in repr(answer)
         await asyncio.wait_for(told.wait(), WITHIN)
     assert "ValueError: secret" in caplog.text
+
+
+@pytest.mark.parametrize("handlers", [1, 2])
+async def test_what_cannot_be_encoded_is_acked_as_an_error_all_the_same(url: str, caplog: pytest.LogCaptureFixture, handlers: int):
+    client = Client(url)
+    errors: list[Exception] = []
+    client.on_error(lambda error, socket, event: errors.append(error))
+
+    async def refuse() -> None:
+        raise EventRefused("no", details=[object()])
+
+    async def give() -> object:
+        return object()
+
+    async def nothing() -> None: ...
+
+    for event, handler in (("refuse", refuse), ("give", give)):
+        for each in (handler, nothing)[:handlers]:
+            client.on(event, each)
+    async with client:
+        assert await client.call("ask", "refuse") == ["RemoteError", "E_HANDLER", "no", []]
+        assert await client.call("ask", "give") == ["RemoteError", "E_HANDLER", "the handler failed", []]
+    assert [type(error) for error in errors] == [EventRefused, TypeError]
+    assert "the details of EventRefused cannot be sent" in caplog.text
 
 
 async def test_a_stop_iteration_of_a_plain_handler_is_a_failure_as_any_other(url: str):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mizzen import JSON, AckTimeout, ConnectionClosed, LocalProtocolError, RemoteError, Server, Socket
+from mizzen import JSON, AckTimeout, ConnectionClosed, EventRefused, LocalProtocolError, RemoteError, Server, Socket
 from mizzen.server.operator import Operator
 from mizzen.server.remote import RemoteSocket
 from mizzen.types import RoomEvent
@@ -472,6 +472,22 @@ class TestServerSide:
         answers = await three.io.server_side_call("ask", "no number")
         assert [answer["error"]["code"] for answer in answers if answer] == ["E_ARGUMENTS"]
         assert [(type(error).__name__, where) for error, where in reported] == [("ZeroDivisionError", "ask"), ("ArgumentsInvalid", "ask")]
+
+    @pytest.mark.parametrize("raises", [False, True], ids=["result", "details"])
+    async def test_what_cannot_be_encoded_is_no_answer_to_wait_for(self, three: Three, raises: bool) -> None:
+        reported: list[type[Exception]] = []
+        three.servers[1].on_error(lambda error, socket, where: reported.append(type(error)))
+        broken: Any = object()
+
+        @three.servers[1].on_server_side("ask")
+        async def ask() -> JSON:
+            if raises:
+                raise EventRefused("the handler failed", details=[broken])
+            return [broken]
+
+        answers = await three.io.server_side_call("ask", timeout=WITHIN)
+        assert {"error": {"code": "E_HANDLER", "message": "the handler failed", "details": []}} in answers
+        assert reported == [EventRefused if raises else TypeError]
 
     async def test_a_handler_that_awaits_something_cancelled_has_failed(self, three: Three) -> None:
         reported: list[str] = []

@@ -176,6 +176,17 @@ class TestRefusal:
             assert await wire.receive() == '44{"message":"no"}'
         assert "ConnectRefused('no')" in caplog.text
 
+    async def test_a_message_that_cannot_be_encoded_is_sent_as_text(self, io: Server) -> None:
+        message: Any = ValueError
+
+        @io.on("connect")
+        async def connect(socket: Socket) -> None:
+            raise ConnectRefused(message)
+
+        async with open_fake(io) as wire:
+            await wire.send("40")
+            assert await wire.receive_json() == ("44", {"message": "<class 'ValueError'>"})
+
     async def test_a_refused_client_may_try_again(self, io: Server) -> None:
         @io.on("connect")
         async def connect(socket: Socket, auth: JSON) -> None:

@@ -688,6 +688,40 @@ class TestErrors:
         assert told == ["x"]
         assert "an on_error hook failed" in caplog.text
 
+    @pytest.mark.parametrize("where", ["handler", "first of two", "last of two", "middleware"])
+    @pytest.mark.parametrize(
+        ("error", "told"),
+        [
+            (EventRefused("no", details=[object()]), {"code": "E_HANDLER", "message": "no", "details": []}),
+            (ArgumentsInvalid("no", [{"index": object()}]), {"code": "E_ARGUMENTS", "message": "no", "details": []}),
+        ],
+        ids=["refused", "invalid"],
+    )
+    async def test_an_error_whose_details_cannot_be_encoded_is_acked_without(
+        self, io: Server, caplog: pytest.LogCaptureFixture, where: str, error: Exception, told: JSON
+    ) -> None:
+        errors: list[Exception] = []
+        io.on_error(lambda error, socket, where: errors.append(error))
+
+        async def fail(socket: Socket, *args: object) -> None:
+            raise error
+
+        async def succeed(socket: Socket) -> None: ...
+
+        async def fail_first(socket: Socket, event: str, args: list[JSON]) -> None:
+            if event == "x":
+                raise error
+
+        if where == "middleware":
+            io.use(fail_first)
+        for handler in {"first of two": (fail, succeed), "last of two": (succeed, fail), "handler": (fail,)}.get(where, (succeed,)):
+            io.on("x", handler)
+        async with join_fake(io) as (wire, _):
+            assert await wire.ask("x") == [{"error": told}]
+            await synced(wire)  # one ack only
+        assert errors == [error]
+        assert f"the details of {type(error).__name__} cannot be sent" in caplog.text
+
     @pytest.mark.parametrize("which", ["handler", "any", "outgoing"])
     async def test_what_awaits_something_cancelled_has_failed(self, io: Server, which: str) -> None:
         errors: list[tuple[str, str]] = []

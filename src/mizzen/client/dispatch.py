@@ -11,9 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from mizzen.errors import ArgumentsInvalid, EventRefused
-from mizzen.handling import ENTRY, Answer, failure_of
+from mizzen.handling import ENTRY, Answer, error_answer, failure_of
 from mizzen.hooks import Hooks
-from mizzen.signatures import Signature, error_ack
+from mizzen.signatures import Signature
 from mizzen.tasks import Tasks
 from mizzen.types import JSON, Reason
 
@@ -133,8 +133,8 @@ class Dispatcher:
         except BaseException as caught:
             error = failure_of(caught)
             self.report(error, socket, where)
-            if answer is not None:
-                answer.failed(error_ack(error, debug=False))
+            if answer is not None and socket is not None:
+                answer.failed(error_answer(error, socket.manager.codec.encode_ack, debug=False))
         finally:
             self._finished()
 

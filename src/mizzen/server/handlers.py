@@ -8,11 +8,11 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mizzen.handling import ENTRY, Answer, failure_of, number_name
+from mizzen.handling import ENTRY, Answer, error_answer, failure_of, number_name
 from mizzen.listeners import Plan
 from mizzen.protocol.packet import Packet
 from mizzen.server.socket import CONNECTED, Socket, Turn
-from mizzen.signatures import Signature, error_ack
+from mizzen.signatures import Signature
 from mizzen.types import JSON
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class Runner:
         """Report the failure of a handler and give the argument of the ack that tells of it; raise what is no failure."""
         error = failure_of(caught)
         self.server.report(error, socket, name)
-        return error_ack(error, debug=self.server.options.debug)
+        return error_answer(error, self.server.codec.encode_ack, debug=self.server.options.debug)
 
     async def _request(self, socket: Socket, verb: str, args: list[JSON], id: int | None) -> None:
         try:

@@ -296,7 +296,7 @@ class Multiplexer(Runner):
             encoded = self.server.codec.encode(Packet(CONNECT_ERROR, name, answer))
         except TypeError as error:
             logger.error("the data of ConnectRefused(%r) cannot be sent: %s", message, error)
-            self._refuse(name, message, None)
+            self._refuse(name, str(message), None)
             return
         self.connection.write(encoded)
 

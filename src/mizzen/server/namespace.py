@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast, overload
 
 from mizzen.errors import LocalProtocolError
 from mizzen.events import EventName
-from mizzen.handling import failure_of
+from mizzen.handling import error_answer, failure_of
 from mizzen.hooks import Hooks
 from mizzen.listeners import Handler, Listeners, Plan
 from mizzen.ports import Adapter, Member, Target
@@ -17,7 +17,7 @@ from mizzen.protocol.packet import Packet
 from mizzen.server.emits import Broadcasts
 from mizzen.server.listening import SocketListening
 from mizzen.server.operator import Operator, ParentOperator
-from mizzen.signatures import Signature, compile_signature, error_ack
+from mizzen.signatures import Signature, compile_signature
 from mizzen.types import JSON, RoomEvent
 
 if TYPE_CHECKING:
@@ -215,16 +215,18 @@ class Namespace(Broadcasts, SocketListening):
         one, as in an ack."""
         answer: JSON = None
         failure: JSON = None
+        encode = self.server.codec.encode_ack
         for handler in self._node_handlers.get(args[0], ()):
             try:
                 converted = handler.convert(args[1:])
-                called = await handler.call(*converted) if handler.is_async else await self.server.tasks.in_thread(handler.call, *converted)
+                result = await handler.call(*converted) if handler.is_async else await self.server.tasks.in_thread(handler.call, *converted)
+                if answer is None and result is not None:
+                    encode(self.name, (result,), 0)  # it raises here what the adapter could tell nobody
+                    answer = result
             except BaseException as caught:
                 error = failure_of(caught)
                 self.server.report(error, None, args[0])
-                failure = error_ack(error, debug=self.server.options.debug)
-            else:
-                answer = called if answer is None else answer
+                failure = error_answer(error, encode, debug=self.server.options.debug)
         return failure if answer is None else answer
 
     def encode(self, packet: Packet) -> Encoded:
