@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pydantic
@@ -633,6 +634,48 @@ class TestGoneWhileConnecting:
         await until(lambda: not len(io.tasks))
         assert reasons == ([] if refuses else [Reason.TRANSPORT_CLOSE])
         assert errors == []
+        assert_nothing_left(io)
+
+    @pytest.mark.parametrize("refuses", [False, True], ids=["succeeds", "refuses"])
+    @pytest.mark.parametrize("leaves", ["client", "server", "server, connection"])
+    async def test_the_sockets_own_handlers_run_as_those_of_the_namespace(self, io: Server, leaves: str, refuses: bool) -> None:
+        told: list[tuple[str, str, list[str]]] = []
+        sockets: list[Socket] = []
+        gate, started = asyncio.Event(), asyncio.Event()
+
+        def tell(whose: str) -> Callable[..., None]:
+            return lambda socket, reason: told.append((whose, reason, sorted(socket.rooms - {socket.id})))
+
+        for event in ("disconnecting", "disconnect"):
+            io.on(event, tell(f"{event} namespace"))
+
+        @io.on("connect")
+        async def connect(socket: Socket) -> None:
+            sockets.append(socket)
+            socket.join("room")
+            for event in ("disconnecting", "disconnect"):
+                socket.on(event, partial(tell(f"{event} own"), socket))
+            if leaves == "client":
+                started.set()
+                await gate.wait()
+            else:
+                socket.disconnect(close="connection" in leaves)
+            if refuses:
+                raise ConnectRefused
+
+        async with open_fake(io) as wire:
+            await wire.send("40")
+            if leaves == "client":
+                await started.wait()
+                wire.drop()
+                await until(lambda: not len(io.sessions))
+                gate.set()
+            await until(lambda: sockets and not len(io.tasks))
+            reason = Reason.TRANSPORT_CLOSE if leaves == "client" else Reason.SERVER_NAMESPACE_DISCONNECT
+            expected = [("disconnecting namespace", reason, ["room"]), ("disconnecting own", reason, ["room"])]
+            expected += [("disconnect namespace", reason, []), ("disconnect own", reason, [])]
+            assert sorted(told) == ([] if refuses else sorted(expected))
+        assert sockets[0].own is None, "what is registered on a socket holds it"
         assert_nothing_left(io)
 
     async def test_call_in_a_connect_handler_ends_with_the_client(self, io: Server) -> None:

@@ -244,20 +244,19 @@ class Multiplexer(Runner):
         try:
             for each in middleware:
                 await self.server.invoke(each, socket, (), ())
-                if socket.state is GONE:  # its client went: nothing has begun for it that would have to end
-                    socket.forget_rooms()
-                    socket.forget_handlers()
+                if socket.state is GONE:  # nothing has begun for it that would have to end
+                    socket.forget()
                     return
             for handler in handlers:
                 # `auth` is None where the client sent none, so that `auth: Auth | None` need not have a default.
                 await self.server.invoke(handler, socket, (), (auth,))
         except ConnectRefused as refusal:
-            self.dismiss(socket, refusal.message, refusal.data)
+            self._turn_away(socket, refusal.message, refusal.data)
         except ArgumentsInvalid as error:
             self.server.report(error, socket, "connect")
-            self.dismiss(socket, "auth is not valid", {"code": "E_ARGUMENTS", "message": str(error), "details": error.details})
+            self._turn_away(socket, "auth is not valid", {"code": "E_ARGUMENTS", "message": str(error), "details": error.details})
         except BaseException as caught:
-            self.dismiss(socket, "the connect handler failed", self._failed(caught, socket, "connect")["error"])
+            self._turn_away(socket, "the connect handler failed", self._failed(caught, socket, "connect")["error"])
         else:
             self._welcome(socket, missed)
         finally:
@@ -266,7 +265,7 @@ class Multiplexer(Runner):
     def _welcome(self, socket: Socket, missed: Sequence[Encoded]) -> None:
         namespace = socket.namespace
         if socket.state is GONE:
-            # Its client went while it connected; what the handlers set up is theirs to take down.
+            # It went, or was disconnected, while it connected; what the handlers set up is theirs to take down.
             assert socket.reason is not None
             self._farewell(socket, socket.reason, None)
             return
@@ -277,14 +276,18 @@ class Multiplexer(Runner):
             data = {"sid": socket.id} if socket.proof is None else {"sid": socket.id, "pid": socket.proof.pid}
         socket.welcome(self.server.codec.encode(Packet(CONNECT, namespace.name, data)), missed)
 
-    def dismiss(self, socket: Socket, message: str, data: JSON) -> None:
-        """Refuse a socket that is connecting."""
+    def _turn_away(self, socket: Socket, message: str, data: JSON) -> None:
+        """Refuse a socket whose `connect` has failed, if it is still there; none of its handlers will run."""
         if socket.state is not GONE:
-            del self.sockets[socket.namespace.name]
-            socket.end(Reason.SERVER_NAMESPACE_DISCONNECT)
-            socket.forget_rooms()
-            socket.forget_handlers()
-            self._refuse(socket.namespace.name, message, data)
+            self.dismiss(socket, message, data)
+        socket.forget()
+
+    def dismiss(self, socket: Socket, message: str, data: JSON) -> None:
+        """Refuse a socket that is connecting; whether its `disconnect` handlers run is up to its `connect` handlers, which may not have
+        ended."""
+        del self.sockets[socket.namespace.name]
+        socket.end(Reason.SERVER_NAMESPACE_DISCONNECT)
+        self._refuse(socket.namespace.name, message, data)
 
     def _refuse(self, name: str, message: str, data: JSON) -> None:
         answer: JSON = {"message": message}
@@ -303,7 +306,7 @@ class Multiplexer(Runner):
     # Leaving
 
     def part(self, socket: Socket, reason: Reason, details: str | None = None) -> None:
-        """End one socket and have its `disconnect` handlers run, if its `connect` succeeded."""
+        """End one socket and have its `disconnect` handlers run, now or when its `connect` has succeeded."""
         was_connected = socket.state is CONNECTED
         if socket.state is GONE:
             return

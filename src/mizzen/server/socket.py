@@ -385,6 +385,11 @@ class Socket(Converses, Listening):
         self.own = None
         self._over = True
 
+    def forget(self) -> None:
+        """Be in no room and have no handlers: none will run any more."""
+        self.forget_rooms()
+        self.forget_handlers()
+
     def listens_to(self, event: str) -> bool:
         """Say whether there is a handler, of the namespace or of the socket."""
         return event in self.namespace.handlers or (self.own is not None and event in self.own.handlers)
