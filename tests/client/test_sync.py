@@ -132,8 +132,8 @@ def no_thread_is_left() -> Iterator[None]:
 
 
 INTERNAL = {
-    *("ask", "end", "fail", "forget", "listeners", "lost", "not_reached", "opened", "outbox", "received", "request_ack", "say_goodbye"),
-    *("send_event", "streams", "thread_turn", "turn"),
+    *("ask", "attempt_failed", "end", "fail", "forget", "listeners", "lost", "not_reached", "opened", "outbox", "received", "recovery"),
+    *("request_ack", "say_goodbye", "send_event", "streams", "thread_turn", "turn"),
 }
 """What `ClientSocket` has for the manager, and for the facade."""
 SYNC_NAMES = re.compile(r"\b(ClientSocket|Flagged|EventStream|ErrorHook)\b")
@@ -430,6 +430,31 @@ def test_connecting_from_several_threads_gives_one_connection(url: str) -> None:
     assert len(ids) == 1
     assert len(portals()) == 1
     socket.close()
+
+
+def test_a_namespace_that_is_given_up_and_connected_again_from_another_thread() -> None:
+    io, entered, may_go_on = make(), threading.Event(), threading.Event()
+
+    @io.of("/slow").on("connect")
+    def think(socket: Socket) -> None:
+        entered.set()
+        may_go_on.wait(WITHIN)
+
+    with Served(io) as served, SyncClient(served.url) as socket, ThreadPoolExecutor(2) as threads:
+        ends: list[Reason] = []
+        socket.on("disconnect", ends.append)
+        slow = socket.of("/slow")
+        first = threads.submit(slow.connect)
+        assert entered.wait(WITHIN)
+        slow.disconnect()
+        with pytest.raises(ConnectFailed, match="is closed: io client disconnect"):
+            first.result(WITHIN)
+        second = threads.submit(slow.connect)
+        until(lambda: slow.active)
+        assert socket.call("echo", 1) == 1, "the server has got what was sent before"
+        may_go_on.set()
+        second.result(WITHIN)
+        assert (slow.connected, socket.connected, ends) == (True, True, [])
 
 
 def test_it_may_be_used_where_another_event_loop_runs(url: str) -> None:

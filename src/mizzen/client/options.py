@@ -16,7 +16,8 @@ from mizzen.types import JSON
 if TYPE_CHECKING:
     from mizzen.client.http import HTTPSession
 
-Auth: TypeAlias = Mapping[str, JSON] | Callable[[], Mapping[str, JSON] | Awaitable[Mapping[str, JSON] | None] | None] | None
+AuthFunction: TypeAlias = Callable[[], Mapping[str, JSON] | Awaitable[Mapping[str, JSON] | None] | None]
+Auth: TypeAlias = Mapping[str, JSON] | AuthFunction | None
 Strings: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str] | Awaitable[Mapping[str, str]]] | None
 TransportName: TypeAlias = Literal["websocket", "polling"]
 

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Final, cast
-from urllib.parse import urlencode
 
 from mizzen.client.dispatch import ErrorHook
 from mizzen.client.emits import Emits, Flagged
+from mizzen.client.joining import Joining
 from mizzen.client.outbox import Outbox
 from mizzen.client.recovery import Recovery
 from mizzen.client.requests import Requests
 from mizzen.client.streams import Args, EventStream, Streams
 from mizzen.errors import ConnectFailed, ConnectRefused
 from mizzen.events import EventName
-from mizzen.handling import failure_of, number_name, unpack
+from mizzen.handling import number_name, unpack
 from mizzen.listeners import Listeners, Listening
-from mizzen.protocol.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Packet
+from mizzen.protocol.packet import ACK, CONNECT, DISCONNECT, EVENT, Packet
 from mizzen.types import JSON, Reason
 
 if TYPE_CHECKING:
     from mizzen.client.connection import Connection
     from mizzen.client.manager import Manager
     from mizzen.client.options import Auth
+    from mizzen.protocol.encoded import Encoded
 
 
 class SocketState(Enum):
@@ -65,10 +66,10 @@ class ClientSocket(Requests, Emits, Listening):
         self.listeners: Listeners = Listeners(leading=0)
         self.streams: Streams = Streams()
         self._state = IDLE
-        self._recovery = Recovery()
+        self.recovery: Recovery = Recovery()
+        self._joining = Joining(self)
         self._opening: list[asyncio.Future[None]] = []
         self._closing: list[asyncio.Future[None]] = []
-        self._connect_timer: asyncio.TimerHandle | None = None
         self.outbox: Outbox = Outbox(self, manager.codec, manager.options)
 
     def __repr__(self) -> str:
@@ -136,10 +137,13 @@ class ClientSocket(Requests, Emits, Listening):
             return
         connection = self.manager.connection
         if connection is not None and self._state is CONNECTED:
-            connection.write(self.manager.codec.encode(Packet(DISCONNECT, self.name)))
-            if self.name == "/":
-                connection.in_main = False
+            connection.write(self._goodbye(connection))
         self.end(Reason.IO_CLIENT_DISCONNECT, None)
+
+    def _goodbye(self, connection: Connection) -> Encoded:
+        if self.name == "/":
+            connection.in_main = False
+        return self.manager.codec.encode(Packet(DISCONNECT, self.name))
 
     async def wait_closed(self) -> Reason | None:
         """Wait until the socket is closed for good: by either side, refused, or because reconnection was given up. Gives the reason.
@@ -236,8 +240,9 @@ class ClientSocket(Requests, Emits, Listening):
     def forget(self) -> None:
         """Be as before `connect`: what was going on has ended with its event loop. What was emitted stays."""
         self.turn, self.thread_turn = asyncio.Lock(), asyncio.Lock()
-        self._state, self.id, self._connect_timer = IDLE, None, None
-        self._recovery = Recovery()
+        self._state, self.id = IDLE, None
+        self.recovery = Recovery()
+        self._joining.lost()
         self.manager.early.take(self)
         self._opening.clear()
         self._closing.clear()
@@ -248,49 +253,13 @@ class ClientSocket(Requests, Emits, Listening):
         if self._state is not WAITING:
             return
         self._state = CONNECTING
-        limit = self.manager.options.connect_timeout
-        self._connect_timer = asyncio.get_running_loop().call_later(limit, self._unanswered, connection, limit)
-        if connection.eio == 3 and self.name == "/" and connection.in_main is not False:
-            if connection.in_main:
-                self._connected(None)
-            return  # who connects is in the main namespace without asking, and is told so
-        auth = self.auth
-        if callable(auth):
-            self.manager.dispatcher.tasks.start(self._authenticate(connection))
+        if connection.eio == 3 and self.name == "/" and connection.in_main:
+            self._connected(None)
         else:
-            self._say_connect(connection, auth)
+            self._joining.begin(connection)
 
-    async def _authenticate(self, connection: Connection) -> None:
-        try:
-            auth = self.auth
-            given = auth() if callable(auth) else auth
-            if given is not None and not isinstance(given, Mapping):
-                given = await given
-        except BaseException as caught:
-            error = failure_of(caught, "the function")
-            failure = ConnectFailed(f"the function that gives `auth` failed: {error!r}")
-            failure.__cause__ = error
-            self.manager.dispatcher.report(error, self, "auth")
-            self._attempt_failed(connection, failure)
-        else:
-            if self.manager.connection is connection and self._state is CONNECTING:
-                self._say_connect(connection, given)
-
-    def _say_connect(self, connection: Connection, auth: Mapping[str, JSON] | None) -> None:
-        codec, recovery = self.manager.codec, self._recovery
-        if connection.eio == 3:  # what is `auth` since, socket.io 2 takes from the query of the namespace
-            query = f"?{urlencode(dict(auth))}" if auth else ""
-            connection.write(codec.encode(Packet(CONNECT, self.name + query)))
-            return
-        data: dict[str, JSON] | None = None if auth is None else dict(auth)
-        if recovery.pid is not None:
-            data = {"pid": recovery.pid, **({} if recovery.offset is None else {"offset": recovery.offset}), **(data or {})}
-        connection.write(codec.encode(Packet(CONNECT, self.name, data)))
-
-    def _unanswered(self, connection: Connection, limit: float) -> None:
-        self._attempt_failed(connection, ConnectFailed(f"the server did not answer the CONNECT to {self.name} within {limit:g} s"))
-
-    def _attempt_failed(self, connection: Connection, failure: ConnectFailed) -> None:
+    def attempt_failed(self, connection: Connection, failure: ConnectFailed) -> None:
+        """Take notice that the socket could not be connected, if it is still to be."""
         if self._state is CONNECTING and self.manager.connection is connection:
             self.manager.attempt_failed(self, connection, failure)
 
@@ -305,21 +274,34 @@ class ClientSocket(Requests, Emits, Listening):
         elif kind is ACK:
             if packet.id is not None:
                 self.outbox.acked(packet.id, packet.data)
-        elif kind is CONNECT:
-            if self._state is CONNECTING:
-                self._connected(packet.data)
-            elif self._state is IDLE and self.manager.connection is not None:  # it has been disconnected meanwhile
-                self.manager.connection.answer(self.manager.codec.encode(Packet(DISCONNECT, self.name)))
         elif kind is DISCONNECT:
             self.end(Reason.IO_SERVER_DISCONNECT, None)
-        elif kind is CONNECT_ERROR and self._state is CONNECTING:
-            self._refused(packet.data)
+        else:
+            self._answered(packet)
+
+    def _answered(self, packet: Packet) -> None:
+        """Take the answer to a CONNECT, which may come when it is not wanted any more, or not so."""
+        connection = self.manager.connection
+        if connection is None or self._state is CONNECTED:
+            return
+        counts = self._joining.answered()
+        if self._state is CONNECTING and counts:
+            if packet.type is CONNECT:
+                self._connected(packet.data)
+            else:
+                self._refused(packet.data)
+            return
+        self.manager.early.take(self)
+        if packet.type is CONNECT:
+            connection.answer(self._goodbye(connection))
+        if self._state is CONNECTING and counts is False:
+            self._joining.ask(connection)
 
     def _early(self, data: list[JSON], id: int | None, size: int) -> None:
         manager, connection = self.manager, self.manager.connection
         if manager.early.put(self, data, id, size) or connection is None:
             return
-        self._recovery = Recovery()  # or else the same would come again
+        self.recovery = Recovery()  # or else the same would come again
         told = f"the server sent {manager.early.size} bytes of events to {self.name} before it answered the CONNECT"
         manager.abandon(connection, ConnectFailed(f"{told} (max_buffer={manager.options.max_buffer})"))
 
@@ -328,8 +310,8 @@ class ClientSocket(Requests, Emits, Listening):
         if name.__class__ is not str:
             name = number_name(name)
         # "every EVENT without ack id and not volatile gets an extra last argument"
-        if id is None and self._recovery.pid is not None:
-            self._recovery.take(args)
+        if id is None and self.recovery.pid is not None:
+            self.recovery.take(args)
         if self.streams:
             self.streams.push(name, args)
         listeners = self.listeners
@@ -346,9 +328,9 @@ class ClientSocket(Requests, Emits, Listening):
         if not isinstance(id, str):
             self.manager.attempt_failed(self, connection, ConnectFailed(_NO_PID))
             return
-        self._stop_timer()
+        self._joining.stop()
         self.id = id
-        self.recovered = self._recovery.connected(pid if isinstance(pid, str) else None, offset if isinstance(offset, str) else None)
+        self.recovered = self.recovery.connected(pid if isinstance(pid, str) else None, offset if isinstance(offset, str) else None)
         self._state = CONNECTED
         self.manager.succeeded()
         for event in self.manager.early.take(self):
@@ -383,11 +365,11 @@ class ClientSocket(Requests, Emits, Listening):
 
     def lost(self, reason: Reason, details: str | None) -> None:
         """The connection is gone; the socket comes back with the next one."""
+        self._joining.lost()
         if self._state is IDLE:
             return
         was_connected = self._state is CONNECTED
         self._state, self.reason, self.id = WAITING, reason, None
-        self._stop_timer()
         self.manager.early.take(self)
         self.outbox.lost(f"the connection was lost before the ack came: {reason} ({details})", reason)
         if was_connected:
@@ -401,8 +383,8 @@ class ClientSocket(Requests, Emits, Listening):
         if self._state is IDLE:
             return
         self._state, self.reason, self.id = IDLE, reason, None
-        self._recovery = Recovery()
-        self._stop_timer()
+        self.recovery = Recovery()
+        self._joining.stop()
         self.manager.early.take(self)
         message = f"{self.name} of {self.manager.url} is closed: {reason}" + (f" ({details})" if details else "")
         self.outbox.ended(message, reason)
@@ -431,8 +413,3 @@ class ClientSocket(Requests, Emits, Listening):
         plan = self.listeners.take(event)
         if plan:
             self.manager.dispatcher.tell(plan, self, event, args)
-
-    def _stop_timer(self) -> None:
-        if self._connect_timer is not None:
-            self._connect_timer.cancel()
-            self._connect_timer = None
