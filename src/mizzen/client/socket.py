@@ -332,15 +332,19 @@ class ClientSocket(Requests, Emits, Listening):
         self.id = id
         self.recovered = self.recovery.connected(pid if isinstance(pid, str) else None, offset if isinstance(offset, str) else None)
         self._state = CONNECTED
-        self.manager.succeeded()
-        for event in self.manager.early.take(self):
-            self._event(*event)
+        missed = self.manager.early.take(self)
         self.outbox.connected(connection)
         for opening in self._opening:
             if not opening.done():
                 opening.set_result(None)
         self._opening.clear()
-        self._tell("connect", ())
+        # From here on handlers run, which may start at once, and end it.
+        self.manager.succeeded()
+        for event in missed:
+            if self._state is CONNECTED:
+                self._event(*event)
+        if self._state is CONNECTED:
+            self._tell("connect", ())
 
     def _refused(self, data: JSON) -> None:
         message, details = "refused", data
