@@ -132,8 +132,8 @@ def no_thread_is_left() -> Iterator[None]:
 
 
 INTERNAL = {
-    *("ask", "attempt_failed", "end", "fail", "forget", "listeners", "lost", "not_reached", "opened", "outbox", "received", "recovery"),
-    *("request_ack", "say_goodbye", "send_event", "streams", "thread_turn", "turn"),
+    *("ask", "attempt_failed", "end", "ended", "fail", "failed", "forget", "left", "listeners", "lost", "not_reached", "opened", "outbox"),
+    *("received", "recovery", "request_ack", "say_goodbye", "send_event", "streams", "tell", "thread_turn", "turn"),
 }
 """What `ClientSocket` has for the manager, and for the facade."""
 SYNC_NAMES = re.compile(r"\b(ClientSocket|Flagged|EventStream|ErrorHook)\b")

@@ -14,7 +14,7 @@ from mizzen.client.connection import Connection
 from mizzen.client.dispatch import Dispatcher
 from mizzen.client.early import Early
 from mizzen.client.ports import ClientSession, ClientTransport, TransportFactory
-from mizzen.client.socket import ClientSocket
+from mizzen.client.socket import ClientSocket, Told
 from mizzen.client.wires import wires_of
 from mizzen.errors import ConnectFailed, LocalProtocolError, OptionsError, RemoteProtocolError
 from mizzen.handling import failure_of
@@ -292,13 +292,14 @@ class Manager:
         if self._backoff.attempts:
             self._fire("reconnect_failed")
         error = self._failure
-        for socket in list(self.sockets.values()):
-            if not socket.active:
-                continue
+        told: list[tuple[ClientSocket, Told | None]] = []
+        for socket in self.sockets.values():
             if error is not None:
-                socket.fail(error, Reason.TRANSPORT_ERROR)
+                told.append((socket, socket.failed(error, Reason.TRANSPORT_ERROR)))
             else:
-                socket.end(socket.reason or Reason.TRANSPORT_CLOSE, "reconnection is off")
+                told.append((socket, socket.ended(socket.reason or Reason.TRANSPORT_CLOSE, "reconnection is off")))
+        for socket, event in told:
+            socket.tell(event)
 
     # The connection
 
@@ -313,7 +314,8 @@ class Manager:
             connection.upgrade(self._factory("websocket"))
         self._fire("open")
         for socket in list(self.sockets.values()):
-            socket.opened(connection)
+            if self.connection is connection:  # which handlers that start at once may have ended
+                socket.opened(connection)
 
     def received(self, message: str | bytes) -> None:
         """Take one message."""
@@ -343,9 +345,10 @@ class Manager:
         self._decoder = None  # with what it holds of a packet that will never be whole
         if connection is not None and connection.transport.name == "websocket":
             self._upgraded_before = True
+        told = [(socket, socket.lost(reason, details)) for socket in self.sockets.values()]
         self._fire("close", reason, details)
-        for socket in list(self.sockets.values()):
-            socket.lost(reason, details)
+        for socket, event in told:
+            socket.tell(event)
 
     # Closing
 
@@ -367,9 +370,10 @@ class Manager:
         if self._loop is None:
             return
         self.check_thread()
-        for socket in list(self.sockets.values()):
-            socket.say_goodbye()
+        told = [(socket, socket.left()) for socket in self.sockets.values()]
         self.leave_soon()
+        for socket, event in told:
+            socket.tell(event)
         if self._closer is not None:
             await asyncio.shield(self._closer)
         if not self.dispatcher.tasks.asks and not self.wanted:

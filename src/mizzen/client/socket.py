@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from mizzen.client.dispatch import ErrorHook
 from mizzen.client.emits import Emits, Flagged
@@ -39,6 +39,9 @@ class SocketState(Enum):
 
 
 IDLE, WAITING, CONNECTING, CONNECTED = SocketState.IDLE, SocketState.WAITING, SocketState.CONNECTING, SocketState.CONNECTED
+
+Told: TypeAlias = tuple[str, Sequence[JSON]]
+"""An event of the socket itself, and its arguments."""
 
 MAX_EVENTS: Final = 1024
 _NO_PID: Final = "the server gave no id in its answer: it speaks Socket.IO 2, for which the client needs the option eio=3"
@@ -133,12 +136,14 @@ class ClientSocket(Requests, Emits, Listening):
 
     def say_goodbye(self) -> None:
         """Do as `disconnect`, without waiting for an end of the connection."""
-        if self._state is IDLE:
-            return
+        self.tell(self.left())
+
+    def left(self) -> Told | None:
+        """Do as `say_goodbye`, but for the handlers: give what `tell` is to tell them."""
         connection = self.manager.connection
         if connection is not None and self._state is CONNECTED:
             connection.write(self._goodbye(connection))
-        self.end(Reason.IO_CLIENT_DISCONNECT, None)
+        return self.ended(Reason.IO_CLIENT_DISCONNECT, None)
 
     def _goodbye(self, connection: Connection) -> Encoded:
         if self.name == "/":
@@ -344,7 +349,7 @@ class ClientSocket(Requests, Emits, Listening):
             if self._state is CONNECTED:
                 self._event(*event)
         if self._state is CONNECTED:
-            self._tell("connect", ())
+            self.tell(self._pushed("connect", ()))
 
     def _refused(self, data: JSON) -> None:
         message, details = "refused", data
@@ -355,37 +360,44 @@ class ClientSocket(Requests, Emits, Listening):
             message, details = str(told["message"]), told.get("data")
         self.fail(ConnectRefused(message, data=details), Reason.IO_SERVER_DISCONNECT)
 
-    def fail(self, error: ConnectFailed | ConnectRefused, reason: Reason) -> None:
-        """Be closed for good: the namespace, or the server, cannot be had."""
-        for opening in self._opening:
-            if not opening.done():
-                opening.set_exception(error)
-        self._opening.clear()
-        self._end(reason, str(error), ("connect_error", (error,)))
-
     def not_reached(self, error: ConnectFailed) -> None:
         """Tell that an attempt failed, and that there will be others."""
-        self._tell("connect_error", (error,))
+        self.tell(self._pushed("connect_error", (error,)))
 
-    def lost(self, reason: Reason, details: str | None) -> None:
-        """The connection is gone; the socket comes back with the next one."""
+    def lost(self, reason: Reason, details: str | None) -> Told | None:
+        """The connection is gone; the socket comes back with the next one. Gives what `tell` is to tell when every socket knows."""
         self._joining.lost()
         if self._state is IDLE:
-            return
+            return None
         was_connected = self._state is CONNECTED
         self._state, self.reason, self.id = WAITING, reason, None
         self.manager.early.take(self)
         self.outbox.lost(f"the connection was lost before the ack came: {reason} ({details})", reason)
-        if was_connected:
-            self._tell("disconnect", (reason, details))
+        return self._pushed("disconnect", (reason, details)) if was_connected else None
+
+    def fail(self, error: ConnectFailed | ConnectRefused, reason: Reason) -> None:
+        """Be closed for good: the namespace, or the server, cannot be had."""
+        self.tell(self.failed(error, reason))
+
+    def failed(self, error: ConnectFailed | ConnectRefused, reason: Reason) -> Told | None:
+        """Do as `fail`, but for the handlers: give what `tell` is to tell them."""
+        for opening in self._opening:
+            if not opening.done():
+                opening.set_exception(error)
+        self._opening.clear()
+        return self._ended(reason, str(error), ("connect_error", (error,)))
 
     def end(self, reason: Reason, details: str | None) -> None:
         """Be closed for good, until `connect`."""
-        self._end(reason, details, ("disconnect", (reason, details)) if self._state is CONNECTED else None)
+        self.tell(self.ended(reason, details))
 
-    def _end(self, reason: Reason, details: str | None, told: tuple[str, Sequence[JSON]] | None) -> None:
+    def ended(self, reason: Reason, details: str | None) -> Told | None:
+        """Do as `end`, but for the handlers: give what `tell` is to tell them."""
+        return self._ended(reason, details, ("disconnect", (reason, details)) if self._state is CONNECTED else None)
+
+    def _ended(self, reason: Reason, details: str | None, told: Told | None) -> Told | None:
         if self._state is IDLE:
-            return
+            return None
         self._state, self.reason, self.id = IDLE, reason, None
         self.recovery = Recovery()
         self._joining.stop()
@@ -396,8 +408,8 @@ class ClientSocket(Requests, Emits, Listening):
             if not opening.done():
                 opening.set_exception(ConnectFailed(message))
         self._opening.clear()
-        if told is not None and self.streams:
-            self.streams.push(*told)
+        if told is not None:
+            self._pushed(*told)
         self.streams.end(message, reason)
         for closing in self._closing:
             if not closing.done():
@@ -405,15 +417,17 @@ class ClientSocket(Requests, Emits, Listening):
         self._closing.clear()
         # Before handlers run, so that one of them that connects gets a new connection.
         self.manager.leave_soon()
-        if told is not None:
-            self._start(*told)
+        return told
 
-    def _tell(self, event: str, args: Sequence[JSON]) -> None:
+    def _pushed(self, event: str, args: Sequence[JSON]) -> Told:
         if self.streams:
             self.streams.push(event, args)
-        self._start(event, args)
+        return event, args
 
-    def _start(self, event: str, args: Sequence[JSON]) -> None:
-        plan = self.listeners.take(event)
-        if plan:
-            self.manager.dispatcher.tell(plan, self, event, args)
+    def tell(self, told: Told | None) -> None:
+        """Start the handlers of what became of the socket. They may start at once, and change what the caller has looked at before."""
+        if told is not None:
+            event, args = told
+            plan = self.listeners.take(event)
+            if plan:
+                self.manager.dispatcher.tell(plan, self, event, args)
