@@ -90,6 +90,11 @@ class Member(Protocol):
     """The rooms that it is in, its own id not among them."""
 
     @property
+    def connected(self) -> bool:
+        """Whether its client has been told that it is connected: before, no ack can come of it."""
+        ...
+
+    @property
     def write(self) -> Write:
         """What queues a packet; it never raises, never closes, never calls a user."""
         ...
@@ -244,7 +249,7 @@ class Adapter(Protocol):
         ...
 
     def add(self, member: Member) -> None:
-        """Make a socket reachable: from now on broadcasts to everybody and to its id get to it."""
+        """Make a socket that middleware has let pass reachable: from now on broadcasts to everybody and to its id get to it."""
         ...
 
     def remove(self, member: Member) -> None:
@@ -264,7 +269,8 @@ class Adapter(Protocol):
         ...
 
     def broadcast_with_ack(self, packet: Packet, encoded: Encoded, target: Target, acks: Acks) -> None:
-        """Deliver a packet whose recipients answer, and tell `acks` who they are before it goes out."""
+        """Deliver a packet whose recipients answer, and tell `acks` who they are before it goes out. Those who are not connected yet are
+        none of them: a `connect` handler that waited for the ack of its own socket would wait for ever."""
         ...
 
     async def fetch_sockets(self, target: Target) -> Sequence[SocketDetails]:

@@ -53,6 +53,7 @@ class FakeSocket:
         self.joined: set[str] = set()
         self.written: list[Encoded] = []
         self.volatile: list[Encoded] = []
+        self.connected = True
         self.disconnected: list[bool] = []
         self.waiters: dict[int, AckWaiter] = {}
 

@@ -217,6 +217,16 @@ def test_who_is_to_answer_is_told_before_the_packet_goes(adapter: Adapter, three
     assert [three[id].written for id in "ABC"] == [[ENCODED], [ENCODED], []]
 
 
+def test_those_who_are_not_connected_are_not_asked(adapter: Adapter, three: dict[str, FakeSocket]) -> None:
+    three["A"].connected = False
+    acks = FakeAcks()
+    adapter.broadcast_with_ack(PACKET, ENCODED, Target(rooms=("ab",)), acks)
+    assert acks.expected == [["B"]]
+    assert [three[id].written for id in "AB"] == [[], [ENCODED]]
+    adapter.broadcast(PACKET, ENCODED, Target(rooms=("ab",)))
+    assert [three[id].written for id in "AB"] == [[ENCODED], [ENCODED, ENCODED]]
+
+
 def test_a_broadcast_that_reaches_nobody_says_so(adapter: Adapter) -> None:
     acks = FakeAcks()
     adapter.broadcast_with_ack(PACKET, ENCODED, Target(rooms=("nobody",)), acks)

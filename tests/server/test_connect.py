@@ -429,11 +429,11 @@ class TestHeld:
         async def middleware(socket: Socket) -> None:
             socket.emit("1 middleware")
             socket.join("room")
-            io.to("room").emit("2 room")
             await asyncio.sleep(0)
 
         @io.on("connect")
         async def connect(socket: Socket) -> None:
+            io.to("room").emit("2 room")
             io.emit("3 all")
             await settle()
             socket.emit("4", b"attached")

@@ -605,14 +605,13 @@ class TestConnecting:
             await synced(wire)
         assert seen == ["sync"]
 
-    async def test_it_may_use_rooms_and_emit_which_follows_connect(self, io: Server) -> None:
+    async def test_what_it_emits_follows_connect(self, io: Server) -> None:
         @io.use
         async def greet(socket: Socket) -> None:
-            socket.join("r")
             socket.emit("early")
-            io.to("r").emit("room")
+            socket.compress(False).emit("early, too")
 
         async with open_fake(io) as wire:
             await wire.send("40")
             assert (await wire.receive_json())[0] == "40"
-            assert [await wire.event(), await wire.event()] == [["early"], ["room"]]
+            assert [await wire.event(), await wire.event()] == [["early"], ["early, too"]]

@@ -101,7 +101,7 @@ class MemoryAdapter:
 
     def broadcast_with_ack(self, packet: Packet, encoded: Encoded, target: Target, acks: Acks) -> None:
         """Deliver a packet whose recipients answer, and tell `acks` who they are before it goes out."""
-        members = list(self.members(target))
+        members = [member for member in self.members(target) if member.connected]
         acks.expect(members)
         for member in members:
             if target.volatile:

@@ -125,6 +125,8 @@ class Broadcasts(Emits["Operator"]):
     async def call(self, event: EventName, /, *args: JSON, timeout: float | None = None, **kwargs: JSON) -> list[JSON]:
         """Send an event and wait for the ack of each socket that it reaches; give a list of their first arguments.
 
+        Sockets whose middleware or `connect` handlers still run are not asked.
+
         `timeout` in seconds (default: that of `timeout()`, else until every socket has answered or gone). Raises AckTimeout, whose
         `replies` are the acks that came, and LocalProtocolError when `max_pending_acks` others of a socket are awaited already.
         """

@@ -10,12 +10,12 @@ from urllib.parse import parse_qsl
 from mizzen.errors import ArgumentsInvalid, ConnectRefused, RemoteProtocolError
 from mizzen.handling import failure_of
 from mizzen.listeners import Plan
-from mizzen.ports import RestoredSession
+from mizzen.ports import RestoredSession, SavedSession
 from mizzen.protocol.encoded import Encoded
 from mizzen.protocol.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Packet
 from mizzen.server.handlers import Runner
 from mizzen.server.namespaces import TooManyNamespaces
-from mizzen.server.socket import CONNECTED, GONE, Pass, Socket, Turn
+from mizzen.server.socket import ARRIVING, CONNECTED, GONE, Pass, Socket, Turn
 from mizzen.signatures import Signature
 from mizzen.types import JSON, Reason
 
@@ -212,28 +212,37 @@ class Multiplexer(Runner):
 
     def _begin(self, namespace: Namespace, auth: JSON, restored: RestoredSession | None) -> None:
         """Make the socket, and have middleware and `connect` handlers decide on it."""
-        adapter = namespace.adapter
         session = None if restored is None else restored.session
         socket = Socket(namespace, self, self._new_id(namespace.name) if session is None else session.sid, auth, session)
-        if adapter.recovers and self.connection.eio == 4:
-            pid, since = (self.server.new_secret(), adapter.last_offset()) if session is None else (session.pid, session.since)
-            socket.proof = Pass(pid, since)
-            namespace.by_pid[pid] = socket
         self.sockets[namespace.name] = socket
         namespace.population += 1
-        adapter.add(socket)
         missed: Sequence[Encoded] = ()
         middleware = namespace.middleware
         if restored is not None:
-            adapter.join(socket, restored.session.rooms)
+            # Whatever middleware says of it: what is sent from now on is not among what it has missed.
+            self._let_in(socket, restored.session)
             missed = restored.missed
             if self.server.skips_middleware:
                 middleware = ()
+        elif not middleware:
+            self._let_in(socket, None)
         handlers = namespace.listeners.take("connect")
         if middleware or handlers:
             self.launch(self._admit(socket, auth, middleware, handlers, missed))
         else:
             self._welcome(socket, missed)
+
+    def _let_in(self, socket: Socket, session: SavedSession | None) -> None:
+        """Have the adapter know a socket that middleware has let pass, or that was restored."""
+        namespace = socket.namespace
+        adapter = namespace.adapter
+        if adapter.recovers and self.connection.eio == 4:
+            pid, since = (self.server.new_secret(), adapter.last_offset()) if session is None else (session.pid, session.since)
+            socket.proof = Pass(pid, since)
+            namespace.by_pid[pid] = socket
+        if session is not None:
+            socket.joined.update(session.rooms)
+        socket.enter()
 
     def _new_id(self, name: str) -> str:
         if self.connection.eio == 3:
@@ -247,6 +256,8 @@ class Multiplexer(Runner):
                 if socket.state is GONE:  # nothing has begun for it that would have to end
                     socket.forget()
                     return
+            if socket.state is ARRIVING:
+                self._let_in(socket, None)
             for handler in handlers:
                 # `auth` is None where the client sent none, so that `auth: Auth | None` need not have a default.
                 await self.server.invoke(handler, socket, (), (auth,))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self, TypedDict, Unpack, cast
 
@@ -10,6 +10,7 @@ from mizzen.errors import LocalProtocolError
 from mizzen.events import EventName
 from mizzen.listeners import check_event
 from mizzen.ports import Target
+from mizzen.protocol.encoded import Encoded
 from mizzen.protocol.packet import EVENT, Packet
 from mizzen.server.acks import Replies
 from mizzen.server.emits import Broadcasts, Converses, Rooms, flatten
@@ -63,7 +64,9 @@ class Operator(Broadcasts):
         namespace, target = self._namespace, self._target
         adapter = namespace.adapter
         data: list[JSON] = [check_event(event), *args]
+        publish = adapter.broadcast
         if adapter.recovers:
+            publish = self._publisher()
             # What is kept tells the client how far it has got in its last argument.
             if not target.volatile:
                 data.append(adapter.next_offset())
@@ -78,7 +81,11 @@ class Operator(Broadcasts):
         encoded = namespace.server.codec.encode_event(namespace.name, data, None)
         if not target.compress:
             encoded.compress = False
-        namespace.server.post(adapter.broadcast, Packet(EVENT, namespace.name, data), encoded, target)
+        namespace.server.post(publish, Packet(EVENT, namespace.name, data), encoded, target)
+
+    def _publisher(self) -> Callable[[Packet, Encoded, Target], None]:
+        """Give what takes a packet that is to be kept."""
+        return self._namespace.adapter.broadcast
 
     async def ask(self, event: EventName, args: Sequence[JSON], timeout: float | None) -> list[JSON]:
         """Do what `call` does."""
@@ -147,7 +154,7 @@ class SocketOperator(Converses):
         socket, target = self._socket, self._target
         namespace = socket.namespace
         if namespace.adapter.recovers:
-            Operator(namespace, replace(target, rooms=(socket.id,))).transmit(event, args)
+            KeptOperator(socket, target).transmit(event, args)
             return
         data: list[JSON] = [check_event(event), *args]
         encoded = namespace.server.codec.encode_event(namespace.name, data, None)
@@ -162,6 +169,19 @@ class SocketOperator(Converses):
         target = self._target
         limit = target.timeout if timeout is None else timeout
         return await self._socket.ask(event, args, limit, compress=target.compress, volatile=target.volatile)
+
+
+class KeptOperator(Operator):
+    """The operator of what is emitted to one socket, where the adapter keeps packets: it need not know the socket yet."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, socket: Socket, target: Target) -> None:
+        super().__init__(socket.namespace, replace(target, rooms=(socket.id,)))
+        self._socket = socket
+
+    def _publisher(self) -> Callable[[Packet, Encoded, Target], None]:
+        return self._socket.publish
 
 
 class ParentOperator(Operator):

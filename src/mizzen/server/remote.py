@@ -55,11 +55,12 @@ class RemoteSocket:
     async def call(self, event: EventName, /, *args: JSON, timeout: float | None = None) -> JSON:
         """Send an event to this client and wait for its ack; give the ack's first argument.
 
-        `timeout` in seconds. Raises AckTimeout, RemoteError for an error ack, and ConnectionClosed when the socket is gone.
+        `timeout` in seconds. Raises AckTimeout, RemoteError for an error ack, and ConnectionClosed when the socket is gone or not yet
+        connected.
         """
         replies = await self._namespace.to(self.id).ask(event, args, timeout)
         if not replies:
-            raise ConnectionClosed(f"socket {self.id} is gone", Reason.TRANSPORT_CLOSE)
+            raise ConnectionClosed(f"socket {self.id} is gone, or is not connected yet", Reason.TRANSPORT_CLOSE)
         return unpack(replies[:1])
 
     def join(self, *rooms: Rooms) -> None:

@@ -34,14 +34,18 @@ RECOVERABLE = frozenset(Reason) - {Reason.SERVER_NAMESPACE_DISCONNECT, Reason.CL
 
 
 class SocketState(Enum):
-    """How far a socket is: its CONNECT packet has not been written, has been, or it is gone."""
+    """How far a socket is: middleware decides on it, its `connect` handlers do, its CONNECT packet has been written, or it is gone.
 
+    While it is ARRIVING the adapter does not know it: it is nobody's to list, to broadcast to, or to put into rooms.
+    """
+
+    ARRIVING = "arriving"
     CONNECTING = "connecting"
     CONNECTED = "connected"
     GONE = "gone"
 
 
-CONNECTING, CONNECTED, GONE = SocketState.CONNECTING, SocketState.CONNECTED, SocketState.GONE
+ARRIVING, CONNECTING, CONNECTED, GONE = SocketState.ARRIVING, SocketState.CONNECTING, SocketState.CONNECTED, SocketState.GONE
 
 
 class Turn(Enum):
@@ -91,6 +95,7 @@ class Socket(Converses, Listening):
         "__weakref__",
         "_acks",
         "_auth",
+        "_early",
         "_handshake",
         "_held",
         "_last_rooms",
@@ -119,12 +124,14 @@ class Socket(Converses, Listening):
         self.headers: dict[str, str] = {}
         self.joined: set[str] = set()
         self.reason: Reason | None = None
-        self.state: SocketState = CONNECTING
+        self.state: SocketState = ARRIVING
         self._multiplexer = multiplexer
         self._auth = auth
         self._handshake: Handshake | None = None
         # What is for this socket before its CONNECT packet is written; None from then on.
         self._held: list[Encoded] | None = []
+        # What was emitted to this socket before the adapter knew it, where the adapter keeps packets.
+        self._early: list[tuple[Packet, Encoded, Target]] | None = None
         # Queues a packet, or holds it until the CONNECT packet is written; to be called on the server's thread.
         self.write: Write = self.deliver
         self._acks: dict[int, AckWaiter] = {}
@@ -219,12 +226,20 @@ class Socket(Converses, Listening):
         self.namespace.server.post(self._join, flatten(rooms))
 
     def _join(self, rooms: tuple[str, ...]) -> None:
-        if self.state is not GONE:
+        if self.state is ARRIVING:
+            self.joined.update(rooms)
+        elif self.state is not GONE:
             self.namespace.adapter.join(self, rooms)
 
     def leave(self, *rooms: Rooms) -> None:
         """Leave rooms; those that it is not in are ignored."""
-        self.namespace.server.post(self.namespace.adapter.leave, self, flatten(rooms))
+        self.namespace.server.post(self._leave, flatten(rooms))
+
+    def _leave(self, rooms: tuple[str, ...]) -> None:
+        if self.state is ARRIVING:
+            self.joined.difference_update(rooms)
+        else:
+            self.namespace.adapter.leave(self, rooms)
 
     # Sending
 
@@ -301,6 +316,28 @@ class Socket(Converses, Listening):
 
     # What the multiplexer, the adapter and the operator call
 
+    def enter(self) -> None:
+        """Be known to the adapter, in the rooms joined so far: what is broadcast from now on is for this socket, too."""
+        self.state = CONNECTING
+        adapter = self.namespace.adapter
+        adapter.add(self)
+        if self.joined:
+            rooms, self.joined = self.joined, set()
+            adapter.join(self, rooms)
+        if self._early is not None:
+            early, self._early = self._early, None
+            for packet, encoded, target in early:
+                adapter.broadcast(packet, encoded, target)
+
+    def publish(self, packet: Packet, encoded: Encoded, target: Target) -> None:
+        """Have the adapter keep and deliver a packet for this socket, as soon as it knows the socket."""
+        if self.state is not ARRIVING:
+            self.namespace.adapter.broadcast(packet, encoded, target)
+        elif self._early is None:
+            self._early = [(packet, encoded, target)]
+        else:
+            self._early.append((packet, encoded, target))
+
     def deliver(self, encoded: Encoded, volatile: bool = False) -> None:
         """Do what `write` or `write_volatile` does, whatever has become of the socket since another thread asked for it."""
         if volatile:
@@ -309,7 +346,7 @@ class Socket(Converses, Listening):
         held = self._held
         if held is None:
             self._multiplexer.connection.write(encoded)
-        elif self.state is CONNECTING:
+        elif self.state is not GONE:
             held.append(encoded)
             self._multiplexer.connection.hold(encoded.size)
 
@@ -334,7 +371,7 @@ class Socket(Converses, Listening):
 
     def say_goodbye(self) -> None:
         """Disconnect from this side; a client that is still connecting is refused."""
-        if self.state is CONNECTING:
+        if self.state is not CONNECTED:
             self._multiplexer.dismiss(self, "The server disconnected the socket while it connected", None)
             return
         namespace = self.namespace
@@ -348,9 +385,13 @@ class Socket(Converses, Listening):
             self._last_rooms = self.rooms
         if self.proof is not None:
             self._save(self.proof, reason)
+        if self.state is ARRIVING:
+            self.joined.clear()
+            self._early = None
+        else:
+            namespace.adapter.remove(self)
         self.state = GONE
         self.reason = reason
-        namespace.adapter.remove(self)
         namespace.population -= 1
         if not namespace.population:
             namespace.server.namespaces.left(namespace)
