@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mizzen import ConnectionClosed, ConnectionStateRecovery, ConnectRefused, RoomEvent, Server, Socket
+from mizzen import ConnectionClosed, ConnectionStateRecovery, ConnectRefused, LocalProtocolError, RoomEvent, Server, Socket, from_thread
 from tests.server.fake_wire import FakeWire, connection_of, join_fake, open_fake, settle
 from tests.support import WITHIN, until
 
@@ -200,6 +200,65 @@ class TestInConnectHandlers:
             with pytest.raises(ConnectionClosed, match="not connected yet"):
                 await asyncio.wait_for(remote.call("who"), WITHIN)
             gate.open()
+
+
+class TestDrain:
+    """What is emitted before the CONNECT packet waits for it, and that waits for the handlers: they cannot wait for what they emitted."""
+
+    @pytest.mark.parametrize("place", ["middleware", "connect"])
+    @pytest.mark.parametrize("plain", [True, False])
+    async def test_before_it_is_connected_it_raises(self, io: Server, place: str, plain: bool) -> None:
+        raised: list[str] = []
+
+        async def drain(socket: Socket) -> None:
+            socket.emit("early")
+            with pytest.raises(LocalProtocolError, match="emit and drain in a handler of its events") as error:
+                await asyncio.wait_for(socket.drain(), WITHIN)
+            raised.append(str(error.value))
+
+        def drain_in_a_thread(socket: Socket) -> None:
+            from_thread(drain, socket)
+
+        handler = drain_in_a_thread if plain else drain
+        if place == "middleware":
+            io.use(handler)
+        else:
+            io.on("connect", handler)
+        async with join_fake(io) as (wire, sid):
+            assert [sid in each for each in raised] == [True]
+            assert await wire.event() == ["early"]
+            await io.sockets[sid].drain()
+
+    async def test_in_a_task_that_the_handler_starts_last(self) -> None:
+        tasks: list[asyncio.Task[None]] = []
+
+        async def export(socket: Socket) -> None:
+            for number in range(20):
+                socket.emit("row", number, "x" * 1000)
+                await socket.drain()
+
+        async with Server(max_buffer=2000) as io:
+
+            @io.on("connect")
+            async def connect(socket: Socket) -> None:
+                tasks.append(asyncio.create_task(export(socket)))
+
+            async with join_fake(io) as (wire, _):
+                assert [(await wire.event())[1] for _ in range(20)] == [*range(20)]
+                await tasks[0]
+
+    async def test_many_are_drained_without_it(self, io: Server) -> None:
+        gate = Gate()
+        io.on("connect", gate)
+        async with join_fake(io) as (other, _), waiting(io, gate) as (wire, socket):
+            io.emit("x")
+            io.of("/").to(socket.id).emit("y")
+            await asyncio.wait_for(io.drain(), WITHIN)
+            await asyncio.wait_for(io.to(socket.id).drain(), WITHIN)
+            assert (other.received(), wire.received()) == (['42["x"]'], [])
+            gate.open()
+            await admitted(wire)
+            assert [await wire.event(), await wire.event()] == [["x"], ["y"]]
 
 
 class TestRecovery:

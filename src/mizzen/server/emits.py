@@ -153,7 +153,8 @@ class Broadcasts(Emits["Operator"]):
         self._operator().disconnect_sockets(close)
 
     async def drain(self) -> None:
-        """Wait until what was emitted to these sockets has been handed to the network; those that go meanwhile are not waited for.
+        """Wait until what was emitted to these sockets has been handed to the network; those that go meanwhile, and those whose `connect`
+        handlers still run, are not waited for.
 
         The backpressure of a producer. On ASGI servers `handed` means that the server's `send` has returned; with polling, that a GET took
         it. Sockets of other nodes are not waited for.

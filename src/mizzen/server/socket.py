@@ -293,11 +293,20 @@ class Socket(Converses, Listening):
     async def drain(self) -> None:
         """Wait until what was emitted to this client has been handed to the network: the backpressure of a producer.
 
-        Returns at once when nothing waits. Raises ConnectionClosed when the socket goes first.
+        Returns at once when nothing waits. Raises ConnectionClosed when the socket goes first, and LocalProtocolError while its middleware
+        or `connect` handlers run: what is emitted then waits for them to end.
         """
+        if self.state is ARRIVING or self.state is CONNECTING:
+            raise self._too_early("drain", "anything is sent to its client", "emit and drain")
         await self._multiplexer.connection.drained()
         if self.reason is not None:
             raise ConnectionClosed(f"socket {self.id} is gone: {self.reason}", self.reason)
+
+    def _too_early(self, what: str, before: str, instead: str) -> LocalProtocolError:
+        return LocalProtocolError(
+            f"{what} of socket {self.id} while its middleware or `connect` handlers run, which have to end before {before}: {instead} in a "
+            "handler of its events, or in a task that the last `connect` handler starts as the last thing it does"
+        )
 
     def disconnect(self, close: bool = False) -> None:
         """Disconnect this client from the namespace, or with `close` from all of them, and end its connection.
