@@ -678,21 +678,6 @@ class TestGoneWhileConnecting:
         assert sockets[0].own is None, "what is registered on a socket holds it"
         assert_nothing_left(io)
 
-    async def test_call_in_a_connect_handler_ends_with_the_client(self, io: Server) -> None:
-        errors: list[Exception] = []
-        io.on_error(lambda error, socket, where: errors.append(error))
-
-        @io.on("connect")
-        async def connect(socket: Socket) -> None:
-            await socket.call("never answered")
-
-        async with open_fake(io) as wire:
-            await wire.send("40")
-            await until(lambda: connection_of(io).held)
-        await until(lambda: not len(io.tasks))
-        assert_nothing_left(io)
-
-
 class TestConnectTimeout:
     async def test_a_client_that_joins_nothing_is_closed(self) -> None:
         async with Server(connect_timeout=0.02) as io, open_fake(io) as wire:

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from mizzen import ConnectionClosed, ConnectionStateRecovery, ConnectRefused, LocalProtocolError, RoomEvent, Server, Socket, from_thread
+from mizzen import (
+    ConnectionClosed,
+    ConnectionStateRecovery,
+    ConnectRefused,
+    LocalProtocolError,
+    Reason,
+    RoomEvent,
+    Server,
+    Socket,
+    from_thread,
+)
 from tests.server.fake_wire import FakeWire, connection_of, join_fake, open_fake, settle
 from tests.support import WITHIN, until
 
@@ -200,6 +210,66 @@ class TestInConnectHandlers:
             with pytest.raises(ConnectionClosed, match="not connected yet"):
                 await asyncio.wait_for(remote.call("who"), WITHIN)
             gate.open()
+
+
+class TestCall:
+    """Its client, which does not know yet that it is connected, answers nothing: the handlers cannot wait for that."""
+
+    @pytest.mark.parametrize("place", ["middleware", "connect"])
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda socket: socket.call("who", timeout=WITHIN),
+            lambda socket: socket.timeout(WITHIN).call("who"),
+            lambda socket: socket.volatile.timeout(WITHIN).call("who"),
+        ],
+        ids=["socket", "operator", "volatile"],
+    )
+    async def test_before_it_is_connected_it_raises_and_nothing_is_sent(
+        self, io: Server, place: str, call: Callable[[Socket], Awaitable[Any]]
+    ) -> None:
+        raised: list[str] = []
+
+        async def ask(socket: Socket) -> None:
+            with pytest.raises(LocalProtocolError, match="call it in a handler of its events") as error:
+                await call(socket)
+            raised.append(str(error.value))
+
+        if place == "middleware":
+            io.use(ask)
+        else:
+            io.on("connect", ask)
+        async with join_fake(io) as (wire, sid):
+            assert [sid in each for each in raised] == [True]
+            await settle()
+            assert wire.received() == []
+
+    async def test_one_that_went_meanwhile_is_gone(self, io: Server) -> None:
+        raised: list[Reason] = []
+
+        @io.on("connect")
+        async def connect(socket: Socket) -> None:
+            socket.disconnect()
+            with pytest.raises(ConnectionClosed) as error:
+                await socket.call("who", timeout=WITHIN)
+            raised.append(error.value.reason)
+
+        async with open_fake(io) as wire:
+            await wire.send("40")
+            assert str(await wire.receive()).startswith("44{")
+            assert raised == [Reason.SERVER_NAMESPACE_DISCONNECT]
+
+    async def test_in_a_task_that_the_handler_starts_last(self, io: Server) -> None:
+        tasks: list[asyncio.Task[Any]] = []
+
+        @io.on("connect")
+        async def connect(socket: Socket) -> None:
+            tasks.append(asyncio.create_task(socket.call("who", timeout=WITHIN)))
+
+        async with join_fake(io) as (wire, _):
+            assert await wire.receive() == '420["who"]'
+            await wire.send('430["me"]')
+            assert await tasks[0] == "me"
 
 
 class TestDrain:

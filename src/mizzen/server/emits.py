@@ -182,7 +182,7 @@ class Converses(Emits["SocketOperator"]):
 
         `timeout` in seconds (default: that of `timeout()`, else until the client answers or goes). Raises AckTimeout, ConnectionClosed when
         the socket goes before it answers, RemoteError when the client's handler failed, and LocalProtocolError when `max_pending_acks`
-        others are awaited already.
+        others are awaited already, and while middleware or `connect` handlers of this socket run: its client cannot answer yet.
         """
         check_unnamed(kwargs)
         return await self.ask(event, args, timeout)

@@ -269,9 +269,10 @@ class Socket(Converses, Listening):
         name = check_event(event)
         namespace = self.namespace
         reply = Reply(namespace.server.running_loop())
-        if self.state is GONE:
-            assert self.reason is not None
-            raise ConnectionClosed(f"socket {self.id} is gone: {self.reason}", self.reason)
+        if self.state is not CONNECTED:
+            if self.reason is not None:
+                raise ConnectionClosed(f"socket {self.id} is gone: {self.reason}", self.reason)
+            raise self._too_early("call", "its client can answer", "call it")
         self.check_acks()
         id = namespace.next_id()
         data = [name, *args]
