@@ -678,6 +678,7 @@ class TestGoneWhileConnecting:
         assert sockets[0].own is None, "what is registered on a socket holds it"
         assert_nothing_left(io)
 
+
 class TestConnectTimeout:
     async def test_a_client_that_joins_nothing_is_closed(self) -> None:
         async with Server(connect_timeout=0.02) as io, open_fake(io) as wire:
