@@ -28,6 +28,8 @@ ENCODED = JSONCodec().encode(PACKET)
 class Light:
     """A socket that is little else than the rooms that it is in."""
 
+    connected: bool = True
+
     __slots__ = ("id", "joined", "writes")
 
     def __init__(self, id: str) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from mizzen.handling import ENTRY, Answer, error_answer, failure_of, number_name
 from mizzen.listeners import Plan
 from mizzen.protocol.packet import Packet
-from mizzen.server.socket import CONNECTED, Socket, Turn
+from mizzen.server.socket import Socket
+from mizzen.server.socket_state import CONNECTED, Turn
 from mizzen.signatures import Signature
 from mizzen.types import JSON
 

@@ -1,4 +1,4 @@
-"""What server and namespaces have in common as to handlers: theirs get the socket first."""
+"""Registering handlers: those of server and namespaces get the socket first, those of one socket do not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeAlias, TypeVar, overload
 
 from mizzen.events import Event, EventName
-from mizzen.listeners import Handler, Listens
+from mizzen.listeners import Handler, Listeners, Listens
+from mizzen.signatures import Signature
 
 if TYPE_CHECKING:
     from mizzen.server.socket import Socket
@@ -68,3 +69,18 @@ class SocketListening(Listens):
     def once(self, event: EventName, handler: Callable[..., object] | None = None, /) -> Callable[..., object]:
         """Register a handler for the next event of this name only, whichever socket sends it; otherwise as `on`."""
         return self._listen(event, handler, once=True)
+
+
+class OwnListeners(Listeners):
+    """The handlers of one socket: called as those of its namespace, with the socket first, of which they see nothing."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def _compile(self, function: Callable[..., object], more: int = 0) -> Signature:
+        signature = super()._compile(function, more)
+        call = signature.call
+        signature.call = lambda _socket, *args: call(*args)  # pyright: ignore[reportUnknownLambdaType] - passes on what it is given
+        return signature

@@ -15,7 +15,8 @@ from mizzen.protocol.encoded import Encoded
 from mizzen.protocol.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Packet
 from mizzen.server.handlers import Runner
 from mizzen.server.namespaces import TooManyNamespaces
-from mizzen.server.socket import ARRIVING, CONNECTED, GONE, Pass, Socket, Turn
+from mizzen.server.socket import Socket
+from mizzen.server.socket_state import ARRIVING, CONNECTED, GONE, Pass, Turn
 from mizzen.signatures import Signature
 from mizzen.types import JSON, Reason
 

@@ -38,7 +38,8 @@ from mizzen.server.multiplexer import Multiplexer
 from mizzen.server.namespace import Namespace
 from mizzen.server.namespaces import Namespaces
 from mizzen.server.sessions import Sessions
-from mizzen.server.socket import Socket, Turn
+from mizzen.server.socket import Socket
+from mizzen.server.socket_state import Turn
 from mizzen.signatures import Signature
 from mizzen.tasks import Tasks, current_loop
 from mizzen.transports.asgi import Endpoint

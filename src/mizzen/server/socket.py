@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 from mizzen.errors import ConnectionClosed, LocalProtocolError
 from mizzen.events import EventName
@@ -16,66 +15,15 @@ from mizzen.protocol.packet import DISCONNECT, Packet
 from mizzen.server.acks import Reply
 from mizzen.server.emits import Converses, Rooms, flatten
 from mizzen.server.gone import Gone
+from mizzen.server.listening import OwnListeners
 from mizzen.server.operator import Operator, SocketOperator
-from mizzen.signatures import Signature
+from mizzen.server.socket_state import ARRIVING, CONNECTED, CONNECTING, GONE, RECOVERABLE, Pass, SocketState, Turn
 from mizzen.types import JSON, Handshake, Reason
 
 if TYPE_CHECKING:
     from mizzen.server.connection import Connection
     from mizzen.server.multiplexer import Multiplexer
     from mizzen.server.namespace import Namespace
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-RECOVERABLE = frozenset(Reason) - {Reason.SERVER_NAMESPACE_DISCONNECT, Reason.CLIENT_NAMESPACE_DISCONNECT, Reason.PARSE_ERROR}
-"""Why a socket may be gone whose client may have it back, as in the Node server."""
-
-
-class SocketState(Enum):
-    """How far a socket is: middleware decides on it, its `connect` handlers do, its CONNECT packet has been written, or it is gone.
-
-    While it is ARRIVING the adapter does not know it: it is nobody's to list, to broadcast to, or to put into rooms.
-    """
-
-    ARRIVING = "arriving"
-    CONNECTING = "connecting"
-    CONNECTED = "connected"
-    GONE = "gone"
-
-
-ARRIVING, CONNECTING, CONNECTED, GONE = SocketState.ARRIVING, SocketState.CONNECTING, SocketState.CONNECTED, SocketState.GONE
-
-
-class Turn(Enum):
-    """What of one socket happens one after another: its middleware, its `ordered` handlers, its plain handlers (in threads)."""
-
-    MIDDLEWARE = "middleware"
-    ORDERED = "ordered"
-    THREAD = "thread"
-
-
-class Pass(NamedTuple):
-    """By what a client proves that it may have this socket back: the secret, and what had been sent when it connected."""
-
-    pid: str
-    since: str
-
-
-class OwnListeners(Listeners):
-    """The handlers of one socket: called as those of its namespace, with the socket first, of which they see nothing."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        super().__init__(0)
-
-    def _compile(self, function: Callable[..., object], more: int = 0) -> Signature:
-        signature = super()._compile(function, more)
-        call = signature.call
-        signature.call = lambda _socket, *args: call(*args)  # pyright: ignore[reportUnknownLambdaType] - passes on what it is given
-        return signature
 
 
 class Socket(Converses, Listening):
