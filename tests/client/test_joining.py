@@ -236,6 +236,19 @@ async def test_auth_of_an_attempt_that_was_given_up_is_not_used(peers: Peers, fa
     await client.close()
 
 
+@pytest.mark.parametrize("name", ["/", "/other"])
+@pytest.mark.parametrize("auth", [{"token": object()}, lambda: {"token": object()}])
+async def test_auth_that_cannot_be_sent_is_told(peers: Peers, name: str, auth: Any):
+    client = Client(NOWHERE, transports=[peers])
+    socket = client.of(name, auth=auth)
+    if name != "/":
+        await connected(client, peers)
+    with pytest.raises(ConnectFailed, match=r"`auth` cannot be sent: .* \['token'\]"):
+        await asyncio.wait_for(socket.connect(), WITHIN)
+    assert (socket.active, client.connected) == (False, name != "/")
+    await client.close()
+
+
 async def test_engineio_3_in_the_main_namespace_that_was_not_wanted(peers: Peers):
     client = Client(f"{NOWHERE}/chat", transports=[peers], eio=3)
     main = client.of("/")

@@ -106,7 +106,14 @@ class Joining:
             if recovery.pid is not None:
                 data = {"pid": recovery.pid, **({} if recovery.offset is None else {"offset": recovery.offset}), **(data or {})}
             packet = Packet(CONNECT, name, data)
-        connection.write(codec.encode(packet))
+        try:
+            encoded = codec.encode(packet)
+        except TypeError as error:
+            failure = ConnectFailed(f"`auth` cannot be sent: {error}")
+            failure.__cause__ = error
+            self._socket.attempt_failed(connection, failure)
+            return
+        connection.write(encoded)
         self._asked, self._differs = terms, False
 
     def _unanswered(self, connection: Connection, limit: float) -> None:
