@@ -74,6 +74,9 @@ for (const { value, text } of [...json.both, ...json.encode]) {
 for (const { value, text } of [...json.both, ...json.decode]) {
   test(`reads ${text}`, () => assert.deepEqual(decodeAll([`2["e",${text}]`])[0].data[1], value));
 }
+for (const { text, string } of json.numbers) {
+  test(`makes ${string} of ${text}`, () => assert.equal(String(decodeAll([`2["e",${text}]`])[0].data[1]), string));
+}
 for (const text of json.refused) {
   // nothing, and a space, are an argument that is missing
   test(`refuses the JSON ${text}`, () => assert.throws(() => decodeAll([`2["e",${text}]`])));

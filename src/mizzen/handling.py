@@ -91,8 +91,3 @@ def error_answer(error: Exception, encode: Encode, *, debug: bool) -> JSON:
         logger.error("the details of %s cannot be sent to the peer, which is told the rest: %s", type(error).__name__, problem)
         answer["error"]["details"] = []
     return answer
-
-
-def number_name(name: JSON) -> str:
-    """Give the name of an event that is named by a number, as JavaScript makes it."""
-    return str(int(name)) if isinstance(name, float) and name.is_integer() else str(name)

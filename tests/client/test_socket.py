@@ -26,6 +26,7 @@ from mizzen import (
     Socket,
     from_thread,
 )
+from tests.client.peer import Peers
 from tests.client.proxy import proxied
 from tests.support import WITHIN, serve, until
 
@@ -73,6 +74,21 @@ class Point:
 
 
 # Handlers
+
+
+@pytest.mark.parametrize(
+    ("name", "registered"), [("5.0", "5"), ("1e21", "1e+21"), ("0.00001", "0.00001"), ("1e-7", "1e-7"), ("-1e999", "-Infinity")]
+)
+async def test_an_event_that_is_named_by_a_number(name: str, registered: str) -> None:
+    peers, got = Peers(), list[str]()
+    client = Client("http://127.0.0.1:1", transports=[peers], reconnection=False)
+    client.on(registered, got.append)
+    connecting = asyncio.create_task(client.connect())
+    await until(lambda: bool(peers.made) and peers.has_sent("40"))
+    peers.last.say('40{"sid":"one"}', f'42[{name},"a"]')
+    await connecting
+    await until(lambda: got == ["a"])
+    await client.disconnect()
 
 
 async def test_handlers_get_typed_arguments_and_answer(url: str):

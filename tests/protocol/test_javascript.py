@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from uuid import UUID
 
 import msgspec
@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mizzen.errors import RemoteProtocolError
-from mizzen.protocol.javascript import MAX_DEPTH, dumps, loads
+from mizzen.protocol.javascript import MAX_DEPTH, dumps, loads, number_text
 from mizzen.types import JSON, Reason
 from tests.protocol.vectors import may_refuse, params
 
@@ -184,6 +184,11 @@ def test_decode(case: dict[str, Any]) -> None:
         value = loads(text)
         assert value == case["value"]
         assert type(value) is type(case["value"])
+
+
+@pytest.mark.parametrize("case", params("json.json", "numbers"))
+def test_a_number_is_the_string_that_javascript_makes_of_it(case: dict[str, Any]) -> None:
+    assert number_text(cast("float", loads(case["text"]))) == case["string"]
 
 
 @pytest.mark.parametrize("text", params("json.json", "refused"))

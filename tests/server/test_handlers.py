@@ -343,7 +343,19 @@ class TestArguments:
             await wire.send('452-1["x",{"_placeholder":true,"num":0},{"a":{"_placeholder":true,"num":1}}]', b"\x01\x02", b"\x03")
             assert await wire.receive() == "431[[1,2,3]]"
 
-    @pytest.mark.parametrize(("name", "registered"), [("5", "5"), ("-1", "-1"), ("0", "0")])
+    @pytest.mark.parametrize(
+        ("name", "registered"),
+        [
+            ("5", "5"),
+            ("-1", "-1"),
+            ("0", "0"),
+            ("5.0", "5"),
+            ("1e21", "1e+21"),
+            ("0.00001", "0.00001"),
+            ("1e-7", "1e-7"),
+            ("1e999", "Infinity"),
+        ],
+    )
     async def test_a_number_is_a_name_too(self, io: Server, name: str, registered: str) -> None:
         @io.on(registered)
         async def handler(socket: Socket, word: str) -> str:

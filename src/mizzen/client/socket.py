@@ -16,8 +16,9 @@ from mizzen.client.requests import Requests
 from mizzen.client.streams import Args, EventStream, Streams
 from mizzen.errors import ConnectFailed, ConnectRefused
 from mizzen.events import EventName
-from mizzen.handling import number_name, unpack
+from mizzen.handling import unpack
 from mizzen.listeners import Listeners, Listening
+from mizzen.protocol.javascript import number_text
 from mizzen.protocol.packet import ACK, CONNECT, DISCONNECT, EVENT, Packet
 from mizzen.types import JSON, Reason
 
@@ -313,7 +314,7 @@ class ClientSocket(Requests, Emits, Listening):
     def _event(self, data: list[JSON], id: int | None, size: int) -> None:
         name, *args = data
         if name.__class__ is not str:
-            name = number_name(name)
+            name = number_text(name)
         # "every EVENT without ack id and not volatile gets an extra last argument"
         if id is None and self.recovery.pid is not None:
             self.recovery.take(args)

@@ -294,11 +294,7 @@ def property_name(key: object) -> str | None:
         return "null"
     if isinstance(key, bool):
         return "true" if key else "false"
-    if isinstance(key, int):
-        return _number(float("inf") if key > 0 else float("-inf")) if key.bit_length() > DOUBLE_BITS else int.__repr__(key)
-    if isinstance(key, float):
-        return _number(float(key))
-    return None
+    return number_text(key) if isinstance(key, (int, float)) else None
 
 
 def _string(value: str) -> bytes:
@@ -309,15 +305,19 @@ def _string(value: str) -> bytes:
         return encode_basestring_ascii(value).encode()
 
 
-def _number(value: float) -> str:
-    """Write a double as JavaScript's `Number::toString` does."""
+def number_text(value: int | float) -> str:
+    """Write a number as JavaScript's `Number::toString` does, save that an int keeps all its digits as far as a double goes."""
+    if isinstance(value, int):
+        if value.bit_length() <= DOUBLE_BITS:
+            return int.__repr__(value)
+        return "Infinity" if value > 0 else "-Infinity"
     if value != value:
         return "NaN"
     if value in (float("inf"), float("-inf")):
         return "Infinity" if value > 0 else "-Infinity"
-    if value == 0:
+    if not value:
         return "0"
-    digits = repr(value)
+    digits = float.__repr__(value)
     if 1e-6 <= abs(value) < 1e21:
         return format(Decimal(digits), "f").removesuffix(".0")
     mantissa, exponent = digits.split("e")

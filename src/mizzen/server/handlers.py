@@ -8,8 +8,9 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mizzen.handling import ENTRY, Answer, error_answer, failure_of, number_name
+from mizzen.handling import ENTRY, Answer, error_answer, failure_of
 from mizzen.listeners import Plan
+from mizzen.protocol.javascript import number_text
 from mizzen.protocol.packet import Packet
 from mizzen.server.socket import Socket
 from mizzen.server.socket_state import CONNECTED, Turn
@@ -77,7 +78,7 @@ class Runner:
         args = packet.data
         name = args.pop(0)
         if name.__class__ is not str:
-            name = number_name(name)
+            name = number_text(name)
         listeners, own = socket.namespace.listeners, socket.own
         if own is None and listeners.plain:
             plan = listeners.handlers.get(name)

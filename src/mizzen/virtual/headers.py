@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from math import isfinite
 from typing import TYPE_CHECKING, cast
 
+from mizzen.protocol.javascript import number_text
 from mizzen.virtual.invalid import RequestInvalid, shown
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ PINNED = frozenset((b"host", b"origin", b"cookie", b"forwarded", b"via", b"x-rea
 PINNED_PREFIXES = (b"x-forwarded-", b"remote-", b"x-remote-", b"x-client-", b"x-ssl-", b"x-auth-request-", b"sec-", b"proxy-")
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
-_MAX_BITS = 1024
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
 
 
@@ -108,15 +107,10 @@ def _as_gateways_see_it(name: bytes) -> bytes:
     return name.replace(b"_", b"-")
 
 
-def number_text(value: int | float) -> str:
-    """Write a number as JavaScript does: an integral float has no fraction, and what is no number in JSON is null."""
-    if isinstance(value, int):
-        if value.bit_length() > _MAX_BITS:
-            raise RequestInvalid("A number is too large: JavaScript's end at 1.8e308.")
-        return str(value)
-    if value.is_integer() and abs(value) < 1e21:
-        return str(int(value))
-    return str(value) if isfinite(value) else "null"
+def json_number(value: int | float) -> str:
+    """Write a number as JavaScript does; what is no number in JSON is null."""
+    text = number_text(value)
+    return text if text[-1].isdigit() else "null"
 
 
 def _text(name: str, value: JSON) -> str:
@@ -125,7 +119,7 @@ def _text(name: str, value: JSON) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
-        return number_text(value)
+        return json_number(value)
     items = cast("list[JSON] | None", value if isinstance(value, list) else None)
     if items is not None and not any(isinstance(item, (list, dict, bytes)) for item in items):
         return ",".join("" if item is None else _text(name, item) for item in items)

@@ -10,7 +10,7 @@ import orjson
 from msgspec import Struct
 
 from mizzen.protocol import javascript
-from mizzen.virtual.headers import number_text, parse_headers
+from mizzen.virtual.headers import json_number, parse_headers
 from mizzen.virtual.invalid import RequestInvalid, shown
 from mizzen.virtual.url import parse_url, utf8
 
@@ -149,7 +149,7 @@ def _scalar(value: JSON) -> bytes:
     if isinstance(value, str):
         return utf8(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return number_text(value).encode("ascii")
+        return json_number(value).encode("ascii")
     return _json(value).strip(b'"') if isinstance(value, datetime) else _json(value)
 
 
