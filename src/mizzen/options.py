@@ -13,7 +13,7 @@ from mizzen.errors import OptionsError
 from mizzen.types import ASGIApp, Handshake
 
 Origins: TypeAlias = Literal["*"] | Collection[str] | Callable[[str], bool] | None
-AllowRequest: TypeAlias = Callable[[Handshake], bool | Awaitable[bool | None] | None]
+AllowRequest: TypeAlias = Callable[[Handshake], bool | Awaitable[bool]]
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # RFC 6265, 4.1.1: the path is "any CHAR except CTLs or ';'"; browsers ignore one that does not start with "/" (5.2.4).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 
@@ -379,6 +380,22 @@ async def test_the_cookie_is_set_by_the_polling_handshake_only(cookie: Cookie | 
 # allow_request
 
 
+class Undecided:
+    def __bool__(self) -> bool:
+        raise LookupError("the truth is away")
+
+
+ANSWERS: dict[str, object] = {
+    "true": True,
+    "truthy": "yes",
+    "false": False,
+    "none": None,
+    "empty": "",
+    "zero": 0,
+    "undecided": Undecided(),
+}
+
+
 class Denied:
     """An `allow_request` that does what its kind says, and remembers what it was asked."""
 
@@ -386,7 +403,7 @@ class Denied:
         self.kind = kind
         self.asked: list[Handshake] = []
 
-    def __call__(self, handshake: Handshake) -> bool | None:
+    def __call__(self, handshake: Handshake) -> Any:
         self.asked.append(handshake)
         if self.kind == "refusal":
             raise ConnectRefused("come back tomorrow")
@@ -394,27 +411,28 @@ class Denied:
             raise LookupError("the database is away")
         if self.kind == "cancelled":
             raise asyncio.CancelledError
-        return {"true": True, "none": None, "false": False}[self.kind]
+        return ANSWERS[self.kind]
 
-    async def later(self, handshake: Handshake) -> bool | None:
+    async def later(self, handshake: Handshake) -> Any:
         await asyncio.sleep(0)
         return self(handshake)
 
+    async def not_awaited(self, handshake: Handshake) -> Any:
+        return self.later(handshake)
 
-@pytest.mark.parametrize("later", [False, True], ids=["plain", "async"])
+
+@pytest.mark.parametrize("how", ["__call__", "later", "not_awaited"])
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("true", None),
-        ("none", None),
-        ("false", "Forbidden"),
+        *(("true", None), ("truthy", None)),
+        *((kind, "Forbidden") for kind in ("false", "none", "empty", "zero", "undecided", "exception", "cancelled")),
         ("refusal", "come back tomorrow"),
-        *((kind, "Forbidden") for kind in ("exception", "cancelled")),
     ],
 )
-async def test_allow_request_decides_on_new_sessions(kind: str, message: str | None, later: bool, caplog: pytest.LogCaptureFixture) -> None:
+async def test_allow_request_decides_on_new_sessions(kind: str, message: str | None, how: str, caplog: pytest.LogCaptureFixture) -> None:
     decide = Denied(kind)
-    async with Server(allow_request=decide.later if later else decide) as io:
+    async with Server(allow_request=getattr(decide, how)) as io:
         answer = await ask(io, "GET", engine_target("token=1"), headers={"x-key": "k"})
         websocket = WebSocket(io, engine_target("token=1", transport="websocket"), {"x-key": "k"})
         if message is None:
@@ -429,10 +447,16 @@ async def test_allow_request_decides_on_new_sessions(kind: str, message: str | N
             assert nothing_is_left(io)
         assert [(each.query["token"], each.headers["x-key"], each.auth) for each in decide.asked] == [("1", "k", None)] * 2
     errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert len(errors) == (2 if kind in ("exception", "cancelled") else 0)
+    assert len(errors) == (2 if kind in ("exception", "undecided", "cancelled") else 0)
     for record in errors:
         assert record.exc_info
-        assert isinstance(record.exc_info[1], LookupError if kind == "exception" else RuntimeError)
+        assert isinstance(record.exc_info[1], RuntimeError if kind == "cancelled" else LookupError)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    if kind in ("none", "empty", "zero"):
+        assert len(warnings) == 2
+        assert all(f"allow_request gave {ANSWERS[kind]!r}; the request" in each and "expected True" in each for each in warnings)
+    else:
+        assert warnings == []
 
 
 async def test_allow_request_is_asked_once_for_each_session_and_after_the_other_checks() -> None:

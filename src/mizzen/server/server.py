@@ -156,7 +156,7 @@ class Server(MainNamespace):
           the own host always may. `cors_credentials`: whether they may send cookies. `cors_max_age`: how long a preflight may be
           remembered. `cors_methods`, `cors_allowed_headers`: what a preflight allows (None: the headers that it asks for);
           `cors_exposed_headers`: headers of answers that scripts of such pages may read.
-        - `allow_request`: asked before a session is made, with the handshake; False or ConnectRefused refuses.
+        - `allow_request`: asked before a session is made, with the handshake; True admits, False or ConnectRefused refuses.
         - `requests`: which events are socket requests: "auto" (those of Sails clients and those that look like one), "sails" (every event
           named after a verb, from Sails clients only), False (none). `requests_to`: the app that they go to, if not `app`.
         - `max_requests`: how many one socket may have in flight (None: `max_handlers` bounds them). `max_response`: the largest answer.

@@ -223,21 +223,24 @@ class Gate:
         return session
 
     async def ask_application(self, handshake: Handshake) -> None:
-        """Let the option `allow_request` decide on a new session."""
+        """Let the option `allow_request` decide on a new session: only what is true admits it."""
         ask = self._options.allow_request
         if ask is None:
             return
         try:
-            allowed = ask(handshake)
-            if isawaitable(allowed):
-                allowed = await allowed
+            answer: object = ask(handshake)
+            while isawaitable(answer):  # again where a function forgot to await what it gives back
+                answer = await answer
+            allowed = bool(answer)
         except ConnectRefused as refusal:
             raise Refusal(Fault.FORBIDDEN, refusal.message, {"message": refusal.message}) from None
         except BaseException as caught:
             failure = failure_of(caught, "the function")
             logger.error("allow_request failed; the request of %s was refused", handshake.address, exc_info=failure)
             raise Refusal(Fault.FORBIDDEN, context={"message": "Forbidden"}) from None
-        if allowed is False:
+        if not allowed:
+            if answer is not False:
+                logger.warning("allow_request gave %r; the request of %s was refused: expected True or False", answer, handshake.address)
             raise Refusal(Fault.FORBIDDEN, context={"message": "Forbidden"})
         if not self._sessions.accepting:
             raise Refusal(Fault.SHUTTING_DOWN, context={"name": "SHUTTING_DOWN"})
