@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mizzen.types import Handshake
 from mizzen.virtual.headers import is_pinned, pin
+from mizzen.virtual.pinned import NAMES, PREFIXES
 from mizzen.virtual.request import parse_request
 from mizzen.virtual.scope import SOCKET_EXTENSION, Kept, build_scope, socket_of
 
@@ -155,19 +157,35 @@ PINNED = [
     *("x-forwarded-user", "remote-user", "remote-addr", "x-remote-user", "x-client-ip", "x-client-cert", "x-ssl-client-verify"),
     *("x-auth-request-user", "x-auth-request-email", "sec-fetch-site", "sec-websocket-protocol", "proxy-authorization", "proxy-x"),
     *("X_Real_IP", "x_forwarded_for", "REMOTE_USER", "x-ssl_client-verify"),
-    *("X-Goog-IAP-JWT-Assertion", "x_goog_iap-jwt_assertion", "X-My_User", "x-my-user"),
+    *("CF-Connecting-IP", "x-ms-client-principal", "x-ms-client-principal-id", "X_Amzn_OIDC_Data", "Tailscale-User-Login", "fly-client-ip"),
+    *("X-My_User", "x-my-user", "X-My-Group", "x_my-group"),
 ]
 
 
 @pytest.mark.parametrize("name", PINNED)
 def test_a_message_cannot_set_what_apps_trust_a_proxy_to_set(name: str) -> None:
-    pinned = pin(("X-Goog-Iap-Jwt-Assertion", "X_My_User"))
+    pinned = pin(("X-My-Group", "X_My_User"))
     assert is_pinned(name.lower().encode(), pinned)
     plain, scope = build(pinned=pinned), build(payload={"headers": {name: "evil"}}, pinned=pinned)
     assert scope["headers"] == plain["headers"]
 
 
-@pytest.mark.parametrize("name", ["authorization", "x-csrf-token", "x-forwarded", "accept", "remote", "cookies", "x-my-users", "x-key"])
+def test_the_beginnings_of_pinned_names_can_be_searched_in_order() -> None:
+    assert list(PREFIXES) == sorted(PREFIXES)
+    names = (*PREFIXES, *NAMES)
+    assert [name for name in names if sum(name.startswith(prefix) for prefix in PREFIXES) != (name in PREFIXES)] == []
+    assert all(name == name.lower() and b"_" not in name for name in names)
+
+
+def test_the_documentation_names_what_is_pinned() -> None:
+    page = (Path(__file__).parents[2] / "docs/socket-requests.md").read_text("utf-8")
+    names = [name.decode() for name in NAMES] + [f"{prefix.decode()}*" for prefix in PREFIXES]
+    assert [name for name in names if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["authorization", "x-csrf-token", "x-forward", "accept", "remote", "cookies", "x-my-users", "x-key", "a", "zz"]
+)
 def test_a_message_can_set_other_headers(name: str) -> None:
     assert headers_of(build(payload={"headers": {name: "1"}}, pinned=pin(("x-my-user",))))[name.encode()] == [b"1"]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from typing import TYPE_CHECKING, cast
 
 from mizzen.protocol.javascript import number_text
 from mizzen.virtual.invalid import RequestInvalid, shown
+from mizzen.virtual.pinned import NAMES, PREFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,9 +26,6 @@ HOP_BY_HOP = frozenset(
     )
 )
 FRAMING = HOP_BY_HOP | {b"content-length", b"expect"}
-
-PINNED = frozenset((b"host", b"origin", b"cookie", b"forwarded", b"via", b"x-real-ip"))
-PINNED_PREFIXES = (b"x-forwarded-", b"remote-", b"x-remote-", b"x-client-", b"x-ssl-", b"x-auth-request-", b"sec-", b"proxy-")
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
@@ -74,14 +73,14 @@ def make_header(name: str, value: str) -> tuple[bytes, bytes]:
 
 
 def pin(names: Iterable[str]) -> frozenset[bytes]:
-    """Make the set of further pinned names that `is_pinned` and `build_scope` take, from names in any case."""
-    return frozenset(_as_gateways_see_it(name.lower().encode("latin-1")) for name in names)
+    """Make the set of pinned names that `is_pinned` and `build_scope` take: those by default, and further ones in any case."""
+    return NAMES.union(name.lower().replace("_", "-").encode("latin-1") for name in names)
 
 
 def is_pinned(name: bytes, pinned: frozenset[bytes]) -> bool:
     """Tell whether a message may not set this header (a lower-case name), because apps trust it to come from a proxy or from a browser."""
-    name = _as_gateways_see_it(name)
-    return name in PINNED or name.startswith(PINNED_PREFIXES) or name in pinned
+    name = name.replace(b"_", b"-")  # WSGI and CGI make HTTP_X_REAL_IP of both x-real-ip and x_real_ip
+    return name in pinned or name.startswith(PREFIXES[bisect_right(PREFIXES, name) - 1])
 
 
 def encode_headers(headers: Mapping[str, str]) -> dict[bytes, bytes]:
@@ -100,11 +99,6 @@ def encode_headers(headers: Mapping[str, str]) -> dict[bytes, bytes]:
         del encoded[name]
     encoded.pop(b"content-type", None)
     return encoded
-
-
-def _as_gateways_see_it(name: bytes) -> bytes:
-    # WSGI and CGI make HTTP_X_REAL_IP of both x-real-ip and x_real_ip.
-    return name.replace(b"_", b"-")
 
 
 def json_number(value: int | float) -> str:
