@@ -335,11 +335,6 @@ AdapterFactory = Callable[[AdapterHost], Adapter]
 class PacketDecoder(Protocol):
     """Makes packets of one connection's messages."""
 
-    @property
-    def pending(self) -> int:
-        """Bytes held of a packet that is not complete."""
-        ...
-
     def feed(self, message: str | bytes) -> Packet | None:
         """Take one Engine.IO message; give the packet that it completes. Raises RemoteProtocolError, nothing else."""
         ...

@@ -89,17 +89,13 @@ class Decoder:
     After an error it is dead: the connection is to be closed, and each further message raises again.
     """
 
-    __slots__ = ("_attachments", "_max_attachments", "_missing", "_packet", "pending")
-
-    pending: int
-    """Bytes held of a packet whose attachments have not all come."""
+    __slots__ = ("_attachments", "_max_attachments", "_missing", "_packet")
 
     def __init__(self, max_attachments: int = 10) -> None:
         self._max_attachments = max_attachments
         self._missing = 0
         self._packet: Packet | None = None
         self._attachments: list[bytes] = []
-        self.pending = 0
 
     def feed(self, message: str | bytes) -> Packet | None:
         """Take one message (text without its Engine.IO type, or an attachment); give the packet that it completes, if any.
@@ -131,7 +127,6 @@ class Decoder:
             self._missing = _DEAD
             self._packet = None
             self._attachments = []
-            self.pending = 0
             raise
 
     def _feed_text(self, message: str) -> Packet | None:
@@ -160,7 +155,6 @@ class Decoder:
             return packet
         self._packet = packet
         self._missing = count
-        self.pending = len(message) if message.isascii() else len(message.encode("utf-8", "surrogatepass"))
         return None
 
     def _attachment_count(self, message: str) -> tuple[int, int]:
@@ -182,12 +176,10 @@ class Decoder:
         self._attachments.append(message)
         self._missing -= 1
         if self._missing:
-            self.pending += len(message)
             return None
         _reconstruct(packet.data, self._attachments)
         self._packet = None
         self._attachments = []
-        self.pending = 0
         return packet
 
 

@@ -172,11 +172,6 @@ class MsgpackDecoder:
     def __init__(self) -> None:
         self._dead = False
 
-    @property
-    def pending(self) -> int:
-        """Bytes held of a packet that is not complete: none."""
-        return 0
-
     def feed(self, message: str | bytes) -> Packet:
         """Take one message; give its packet.
 
