@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from itertools import product
 from math import inf
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mizzen
 from mizzen.errors import LocalProtocolError, RemoteProtocolError
 from mizzen.protocol.encoded import Encoded
 from mizzen.protocol.engine import PING_PACKET, PONG_PACKET, TRANSITIONS, Due, Engine, Event, Link, Place, Role, State
@@ -87,6 +90,11 @@ def test_an_event_moves_as_listed_and_is_otherwise_refused_without_a_trace(role:
         assert engine.out == []
 
 
+def test_every_event_happens_somewhere() -> None:
+    sources = [path.read_text("utf-8") for path in Path(mizzen.__file__).parent.rglob("*.py")]
+    assert {name for source in sources for name in re.findall(r"\.transition\(Event\.(\w+)", source)} == {event.name for event in Event}
+
+
 def test_the_open_rows_of_the_server_are_those_of_the_design() -> None:
     table = TRANSITIONS[Role.SERVER]
     drain = Event.DRAIN
@@ -94,7 +102,6 @@ def test_the_open_rows_of_the_server_are_those_of_the_design() -> None:
     assert table[OPEN, PROBING] == {
         Event.UPGRADE: (OPEN, WEBSOCKET),
         Event.PROBE_LOST: (OPEN, POLLING),
-        Event.PROBE_OVERDUE: (OPEN, POLLING),
         drain: (CLOSING, PROBING),
         **ENDS,
     }
@@ -129,7 +136,7 @@ def test_every_place_is_reached_and_leads_to_gone_in_one_step_however_it_stands(
     for place, row in TRANSITIONS[role].items():
         assert row.items() >= ENDS.items(), place
         if place[0] is CLOSING:
-            assert (row[Event.DRAINED], row[Event.DRAIN_OVERDUE]) == (GONE, GONE)
+            assert row[Event.DRAINED] is GONE
 
 
 @pytest.mark.parametrize("role", Role)

@@ -52,13 +52,11 @@ class Event(Enum):
     PROBE_ANSWERED = "probe answered"
     UPGRADE = "upgrade"
     PROBE_LOST = "probe lost"
-    PROBE_OVERDUE = "probe overdue"
     LINK_LOST = "link lost"
     CLOSE = "close"
     HEARTBEAT_OVERDUE = "heartbeat overdue"
     DRAIN = "drain"
     DRAINED = "drained"
-    DRAIN_OVERDUE = "drain overdue"
 
 
 class Due(Enum):
@@ -77,7 +75,7 @@ Place: TypeAlias = tuple[State, Link]
 Row: TypeAlias = dict[Event, Place | State]
 
 _ENDS: Row = {Event.LINK_LOST: GONE, Event.CLOSE: GONE, Event.HEARTBEAT_OVERDUE: GONE}
-_CLOSING_ENDS: Row = _ENDS | {Event.DRAINED: GONE, Event.DRAIN_OVERDUE: GONE}
+_CLOSING_ENDS: Row = _ENDS | {Event.DRAINED: GONE}
 
 
 def _row(state: State, link: Link, moves: Row) -> dict[Place, Row]:
@@ -92,29 +90,21 @@ TRANSITIONS: dict[Role, dict[Place, Row]] = {
         **_row(OPENING, POLLING, {Event.OPENED: (OPEN, POLLING)}),
         **_row(OPENING, WEBSOCKET, {Event.OPENED: (OPEN, WEBSOCKET)}),
         **_row(OPEN, POLLING, {Event.PROBE: (OPEN, PROBING)}),
-        **_row(
-            OPEN,
-            PROBING,
-            {Event.UPGRADE: (OPEN, WEBSOCKET), Event.PROBE_LOST: (OPEN, POLLING), Event.PROBE_OVERDUE: (OPEN, POLLING)},
-        ),
+        **_row(OPEN, PROBING, {Event.UPGRADE: (OPEN, WEBSOCKET), Event.PROBE_LOST: (OPEN, POLLING)}),
         **_row(OPEN, WEBSOCKET, {}),
         **_row(CLOSING, POLLING, {}),
-        **_row(CLOSING, PROBING, {Event.PROBE_LOST: (CLOSING, POLLING), Event.PROBE_OVERDUE: (CLOSING, POLLING)}),
+        **_row(CLOSING, PROBING, {Event.PROBE_LOST: (CLOSING, POLLING)}),
         **_row(CLOSING, WEBSOCKET, {}),
     },
     Role.CLIENT: {
         **_row(OPENING, POLLING, {Event.OPENED: (OPEN, POLLING)}),
         **_row(OPENING, WEBSOCKET, {Event.OPENED: (OPEN, WEBSOCKET)}),
         **_row(OPEN, POLLING, {Event.PROBE: (OPEN, PROBING)}),
-        **_row(
-            OPEN,
-            PROBING,
-            {Event.PROBE_ANSWERED: (OPEN, PAUSING), Event.PROBE_LOST: (OPEN, POLLING), Event.PROBE_OVERDUE: (OPEN, POLLING)},
-        ),
+        **_row(OPEN, PROBING, {Event.PROBE_ANSWERED: (OPEN, PAUSING), Event.PROBE_LOST: (OPEN, POLLING)}),
         **_row(OPEN, PAUSING, {Event.UPGRADE: (OPEN, WEBSOCKET), Event.PROBE_LOST: (OPEN, POLLING)}),
         **_row(OPEN, WEBSOCKET, {}),
         **_row(CLOSING, POLLING, {}),
-        **_row(CLOSING, PROBING, {Event.PROBE_LOST: (CLOSING, POLLING), Event.PROBE_OVERDUE: (CLOSING, POLLING)}),
+        **_row(CLOSING, PROBING, {Event.PROBE_LOST: (CLOSING, POLLING)}),
         **_row(CLOSING, PAUSING, {Event.PROBE_LOST: (CLOSING, POLLING)}),
         **_row(CLOSING, WEBSOCKET, {}),
     },
