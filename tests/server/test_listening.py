@@ -321,7 +321,7 @@ class TestOff:
         app = App()
         io.on("x", app.x)
         io.off("x", app.x)
-        assert "x" not in io.of("/").handlers
+        assert "x" not in io.of("/").listeners.handlers
 
     async def test_inside_a_handler(self, io: Server) -> None:
         seen: list[str] = []

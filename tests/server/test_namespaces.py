@@ -523,8 +523,8 @@ class TestInheritance:
         one.on_room(lambda what, room, id: told.append(room))
         one.on_server_side("s", lambda: 1)
         one.use(lambda socket, event, args: None)
-        assert "x" not in two.handlers
-        assert "x" not in parent.handlers
+        assert "x" not in two.listeners.handlers
+        assert "x" not in parent.listeners.handlers
         assert two.listeners.middleware == parent.listeners.middleware == ()
         async with join_fake(io, "/room-2") as (_, sid):
             two.sockets[sid].join("r")

@@ -58,7 +58,6 @@ class Namespace(Broadcasts, SocketListening):
         # Whether it stays although a pattern has made it.
         self.lasting: bool = False
         self.listeners: Listeners = Listeners(1)
-        self.handlers: dict[str, Plan] = self.listeners.handlers
         self.middleware: Plan = ()
         # Sockets that are connecting or connected.
         self.population: int = 0
@@ -129,7 +128,7 @@ class Namespace(Broadcasts, SocketListening):
     @property
     def has_lifecycle(self) -> bool:
         """Whether joining or leaving it runs handlers."""
-        handlers = self.handlers
+        handlers = self.listeners.handlers
         return bool(self.middleware) or "connect" in handlers or "disconnect" in handlers or "disconnecting" in handlers
 
     # Sending
@@ -294,7 +293,6 @@ class ParentNamespace(Namespace):
         child = Namespace(name, ordered=self.ordered)
         child.parent = self
         child.listeners = self.listeners.copy()
-        child.handlers = child.listeners.handlers
         child.middleware = self.middleware
         child.watched = self.watched
         child._node_handlers = dict(self._node_handlers)

@@ -391,7 +391,7 @@ class Socket(Converses, Listening):
 
     def listens_to(self, event: str) -> bool:
         """Say whether there is a handler, of the namespace or of the socket."""
-        return event in self.namespace.handlers or (self.own is not None and event in self.own.handlers)
+        return event in self.namespace.listeners.handlers or (self.own is not None and event in self.own.handlers)
 
     def take(self, event: str) -> Plan:
         """Give the handlers of an event that has come: those of the namespace, then those of the socket."""
