@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from email.utils import formatdate
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl
 
 JSON: TypeAlias = Any
@@ -19,6 +19,10 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 """An ASGI app, called with a Scope, a Receive and a Send; frameworks have types of their own for these, which no common one fits."""
+
+
+VERBS: Final[Mapping[str, str]] = {verb: verb.upper() for verb in ("get", "post", "put", "patch", "delete", "head", "options")}
+"""The events that are socket requests, and the HTTP methods that they stand for."""
 
 
 class Reason(StrEnum):

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mizzen.errors import MizzenError
+from mizzen.types import VERBS
 from mizzen.virtual.answer import fold_headers, make_jwr
 from mizzen.virtual.headers import MAX_HEADER_BYTES, MAX_HEADERS
 from mizzen.virtual.invalid import RequestInvalid
-from mizzen.virtual.request import VERBS, SocketRequest, parse_request
+from mizzen.virtual.request import SocketRequest, parse_request
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "requests.json").read_text())
 

@@ -17,8 +17,8 @@ from mizzen import JSON, OptionsError, SyncClient, SyncClientSocket
 from mizzen.cli.output import Output, Screen
 from mizzen.cli.session import COMMANDS, Exit, Leave, Session, code_of, request, told
 from mizzen.cli.values import ValueInvalid, parse_value
+from mizzen.types import VERBS
 
-VERBS: Final = ("get", "post", "put", "patch", "delete", "head", "options")
 TRANSPORTS: Final[Mapping[str, Sequence[Literal["websocket", "polling"]]]] = {
     "websocket": ("websocket",),
     "polling": ("polling",),

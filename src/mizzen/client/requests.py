@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Final, TypeAlias, cast
+from typing import TypeAlias, cast
 from urllib.parse import urlencode
 
 from mizzen.client.response import Response
 from mizzen.errors import LocalProtocolError
 from mizzen.signatures import parse_error_ack
-from mizzen.types import JSON
-
-VERBS: Final[frozenset[str]] = frozenset(("get", "post", "put", "patch", "delete", "head", "options"))
+from mizzen.types import JSON, VERBS
 
 Params: TypeAlias = Mapping[str, JSON] | Sequence[tuple[str, JSON]]
 Data: TypeAlias = Mapping[str, JSON] | str | bytes
@@ -47,7 +45,7 @@ class Requests(ABC):
         """
         verb = method.lower()
         if verb not in VERBS:
-            raise LocalProtocolError(f"{method!r} is not a method of socket requests: expected one of {', '.join(sorted(VERBS)).upper()}")
+            raise LocalProtocolError(f"{method!r} is not a method of socket requests: expected one of {', '.join(sorted(VERBS.values()))}")
         sent = {name.lower(): value for name, value in (headers or {}).items()}
         body: JSON = json
         if data is not None:

@@ -9,12 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final, Self, TypeAlias
 from urllib.parse import parse_qsl
 
-from mizzen.client.requests import VERBS, Data
+from mizzen.client.requests import Data
 from mizzen.client.response import Response
 from mizzen.client.socket import ClientSocket
 from mizzen.client.sync import SyncClientSocket
 from mizzen.errors import AckTimeout, ConnectionClosed, LocalProtocolError, MizzenError
-from mizzen.types import JSON
+from mizzen.types import JSON, VERBS
 
 if TYPE_CHECKING:
     import httpx

@@ -10,6 +10,7 @@ import orjson
 from msgspec import Struct
 
 from mizzen.protocol import javascript
+from mizzen.types import VERBS
 from mizzen.virtual.headers import json_number, parse_headers
 from mizzen.virtual.invalid import RequestInvalid, shown
 from mizzen.virtual.url import parse_url, utf8
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
 
     from mizzen.types import JSON
 
-VERBS = frozenset(("get", "post", "put", "patch", "delete", "head", "options"))
-"""The names of the events that are requests."""
-
-_METHODS = {verb: verb.upper() for verb in VERBS}
 _IN_QUERY = frozenset(("get", "head"))
 # sails.io.js sends {} with every call that was given no data. Over HTTP these verbs then have no body; the others have the object that a
 # Sails action finds in `req.body`.
@@ -82,7 +79,7 @@ def parse_request(verb: str, args: Sequence[JSON], body_of_get: bool = False) ->
                 body, content_type = _encode_body(data, None)
     elif data is not None and (data != {} or verb not in _EMPTY_IS_ABSENT):
         body, content_type = _encode_body(data, content_type)
-    return SocketRequest(_METHODS[verb], path, raw_path, query, headers, body, content_type)
+    return SocketRequest(VERBS[verb], path, raw_path, query, headers, body, content_type)
 
 
 def _wrong_arguments(verb: str, args: Sequence[JSON]) -> str:

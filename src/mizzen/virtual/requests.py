@@ -10,12 +10,12 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 from mizzen.options import RequestsMode
-from mizzen.types import JSON, ASGIApp, Handshake, Scope
+from mizzen.types import JSON, VERBS, ASGIApp, Handshake, Scope
 from mizzen.virtual.cookies import CookieJar, read_cookies, with_cookies
 from mizzen.virtual.dispatch import Exchange
 from mizzen.virtual.headers import pin
 from mizzen.virtual.invalid import RequestInvalid
-from mizzen.virtual.request import VERBS, parse_request
+from mizzen.virtual.request import parse_request
 from mizzen.virtual.scope import Kept, build_scope, kept_of
 from mizzen.virtual.scope import socket_of as scope_socket
 
