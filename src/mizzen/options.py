@@ -10,12 +10,11 @@ from inspect import iscoroutinefunction
 from typing import Literal, TypeAlias, cast
 
 from mizzen.errors import OptionsError
-from mizzen.types import ASGIApp, Handshake
+from mizzen.types import TOKEN, ASGIApp, Handshake
 
 Origins: TypeAlias = Literal["*"] | Collection[str] | Callable[[str], bool] | None
 AllowRequest: TypeAlias = Callable[[Handshake], bool | Awaitable[bool]]
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # RFC 6265, 4.1.1: the path is "any CHAR except CTLs or ';'"; browsers ignore one that does not start with "/" (5.2.4).
 _COOKIE_PATH = re.compile(r"/[ -:<-~]*")
 # A leading dot is ignored (RFC 6265, 5.2.3), and an underscore occurs in names of hosts though it may not.
@@ -53,7 +52,7 @@ def check_cors_lists(options: ServerOptions) -> None:
         if isinstance(given, str) or not isinstance(given, Collection):
             raise OptionsError(f"{name}={given!r}: expected a list of names, such as [{given!r}]")
         for each in cast("Collection[object]", given):
-            if not isinstance(each, str) or not _TOKEN.fullmatch(each):
+            if not isinstance(each, str) or not TOKEN.fullmatch(each):
                 raise OptionsError(f"{name}: {each!r} is no name: expected letters, digits and - such as 'x-request-id'")
         object.__setattr__(options, name, tuple(cast("Collection[str]", given)))
 
@@ -82,7 +81,7 @@ def check_parser(parser: object) -> None:
 def check_cookie(cookie: Cookie) -> None:
     """Raise OptionsError for a cookie that could not stand in a Set-Cookie header, or that browsers refuse."""
     name, path, domain, max_age = cast("tuple[object, ...]", (cookie.name, cookie.path, cookie.domain, cookie.max_age))
-    if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+    if not isinstance(name, str) or not TOKEN.fullmatch(name):
         raise OptionsError(f"Cookie(name={name!r}): expected a token: only letters, digits and !#$%&'*+-.^_`|~ may stand in it")
     if path and not (isinstance(path, str) and _COOKIE_PATH.fullmatch(path)):
         raise OptionsError(f"Cookie(path={path!r}): expected a path such as '/app', in ASCII; percent-encode ';' and control characters")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from email.utils import formatdate
@@ -23,6 +24,12 @@ ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 VERBS: Final[Mapping[str, str]] = {verb: verb.upper() for verb in ("get", "post", "put", "patch", "delete", "head", "options")}
 """The events that are socket requests, and the HTTP methods that they stand for."""
+
+TOKEN: Final[re.Pattern[str]] = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
+"""What the name of a header, or of a cookie, is made of (RFC 9110, 5.6.2; RFC 6265, 4.1.1)."""
+
+NOT_IN_HEADERS: Final[re.Pattern[str]] = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
+"""What may not stand in the value of a header: control characters, and what is beyond Latin-1, which is how ASGI servers write headers."""
 
 
 class Reason(StrEnum):

@@ -9,15 +9,13 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from mizzen.handling import failure_of
-from mizzen.types import ASGIApp, Handshake, Receive, Scope, Send
+from mizzen.types import NOT_IN_HEADERS, TOKEN, ASGIApp, Handshake, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from mizzen.server.connection import Connection
     from mizzen.server.sessions import Sessions
 
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
-_NOT_IN_VALUES = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
 # What may stand in a cookie without quotes (RFC 6265, 4.1.1, `cookie-octet`) may stand in a query too, once it is quoted there.
 _ID = re.compile(r"[!#-+\--:<-\[\]-~]{1,256}")
 
@@ -70,9 +68,9 @@ class ResponseHeaders(MutableMapping[str, str]):
 
 
 def _header(name: str, value: str) -> tuple[bytes, bytes]:
-    if not _NAME.fullmatch(name):
+    if not TOKEN.fullmatch(name):
         raise ValueError(f"{name!r} is no name of a header: only letters, digits and !#$%&'*+-.^_`|~ may stand in it")
-    if bad := _NOT_IN_VALUES.search(value):
+    if bad := NOT_IN_HEADERS.search(value):
         raise ValueError(f"{bad.group()!r} may not stand in the value of header {name!r}: percent-encode it")
     return name.lower().encode("ascii"), value.encode("latin-1")
 

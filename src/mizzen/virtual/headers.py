@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from typing import TYPE_CHECKING, cast
 
 from mizzen.protocol.javascript import number_text
+from mizzen.types import NOT_IN_HEADERS, TOKEN
 from mizzen.virtual.invalid import RequestInvalid, shown
 from mizzen.virtual.pinned import NAMES, PREFIXES
 
@@ -26,9 +26,6 @@ HOP_BY_HOP = frozenset(
     )
 )
 FRAMING = HOP_BY_HOP | {b"content-length", b"expect"}
-
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
-_FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
 
 
 def parse_headers(headers: JSON) -> dict[bytes, bytes]:
@@ -64,10 +61,10 @@ def make_header(name: str, value: str) -> tuple[bytes, bytes]:
 
     Raises `RequestInvalid` for a name that is not a token (RFC 9110, 5.6.2) and for a value with control characters or beyond Latin-1.
     """
-    if not _TOKEN.fullmatch(name):
+    if not TOKEN.fullmatch(name):
         raise RequestInvalid(f"Invalid header name {shown(name)}: only letters, digits and !#$%&'*+-.^_`|~ may stand in it.")
     value = value.strip(" \t")
-    if bad := _FORBIDDEN.search(value):
+    if bad := NOT_IN_HEADERS.search(value):
         raise RequestInvalid(f"Invalid value of header {shown(name)}: {bad.group()!r} may not stand in a header. Percent-encode it.")
     return name.lower().encode("ascii"), value.encode("latin-1")
 
