@@ -9,7 +9,7 @@ from email.utils import formatdate
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, Final, TypeAlias
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 JSON: TypeAlias = Any
 """A value as it travels: None, bool, int, float, str, bytes, a list of such or a dict from str to such."""
@@ -69,6 +69,19 @@ def parse_query(query_string: bytes) -> dict[str, str]:
             name, _, value = pair.partition("=")
             fields[name] = value
     return fields
+
+
+def origin_of(url: str) -> str:
+    """Give the origin of a page, as a browser would in the header Origin: "null" where its URL has none.
+
+    For requests that have no such header but a Referer.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "null"
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}" if parts.scheme and host else "null"
 
 
 class Handshake:

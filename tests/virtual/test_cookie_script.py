@@ -88,6 +88,32 @@ async def test_to_whom(headers: dict[str, str], given: bool) -> None:
         assert (response.status_code, response.text) == (404, "Not Found")
 
 
+@pytest.mark.parametrize(
+    ("referer", "origin"),
+    [
+        ("https://pages.example/a?b", "https://pages.example"),
+        ("https://user:word@pages.example:8443/", "https://pages.example:8443"),
+        ("http://[::1]:8000/", "http://[::1]:8000"),
+        ("http://[/", "null"),
+        ("about:blank", "null"),
+        ("//pages.example/", "null"),
+        ("https://user@/", "null"),
+    ],
+)
+async def test_a_referer_is_of_the_same_origin_here_and_where_a_script_polls(referer: str, origin: str) -> None:
+    asked: list[str] = []
+
+    def allows(origin: str) -> bool:
+        asked.append(origin)
+        return False
+
+    async with Server(make_app(), cors_origins=allows) as io:
+        assert not is_script(await get(io, referer=referer))
+        assert (await get(io, "/socket.io/?EIO=4&transport=polling&j=0", referer=referer)).status_code == 403
+    assert set(asked) == {origin}
+    assert len(asked) >= 2
+
+
 async def test_without_allowed_origins_only_the_own_host_gets_it() -> None:
     io = Server(make_app())
     assert not is_script(await get(io, referer=f"{PAGES}/"))

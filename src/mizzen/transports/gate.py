@@ -16,7 +16,7 @@ from mizzen.options import ServerOptions
 from mizzen.ports import Session, SessionStore
 from mizzen.protocol.javascript import dumps
 from mizzen.transports import jsonp
-from mizzen.types import Handshake, Scope, parse_query
+from mizzen.types import Handshake, Scope, origin_of, parse_query
 
 logger: Final = logging.getLogger("mizzen.server")
 
@@ -133,7 +133,8 @@ class Gate:
         if b"origin" in headers:
             origin = request.header(b"origin")
         elif not websocket and "j" in request.query:
-            origin = jsonp.origin_of(request.header(b"referer")) or "(none; a script tag without a Referer)"
+            referer = request.header(b"referer")
+            origin = origin_of(referer) if referer else "(none; a script tag without a Referer)"
         elif headers.get(b"sec-fetch-site") == b"cross-site":
             self._refuse_origin("(none; Sec-Fetch-Site: cross-site)", request)
         else:

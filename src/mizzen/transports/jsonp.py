@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from mizzen.errors import RemoteProtocolError
 from mizzen.protocol.javascript import dumps
@@ -44,12 +44,3 @@ def decode(body: bytes) -> bytes:
         if name == "d":
             return _ESCAPED.sub(lambda match: "\\n" if match[1] else "\n", value).encode()
     raise RemoteProtocolError("a form without a field 'd', which is to hold the payload", Reason.PARSE_ERROR)
-
-
-def origin_of(url: str) -> str | None:
-    """Give the origin of a Referer."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return None
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.scheme and parts.netloc else None

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import urlsplit
 
-from mizzen.types import ASGIApp, Handshake, Message, Receive, Scope, Send
+from mizzen.types import ASGIApp, Handshake, Message, Receive, Scope, Send, origin_of
 
 SCRIPT: Final = b"_sailsIoJSConnect();"
 _HEADERS: Final = (
@@ -39,10 +38,10 @@ class CookieScript:
     def _is_allowed(self, request: Handshake) -> bool:
         # A script element sends no Origin; Referer tells the page's unless that page withholds it.
         headers = request.headers
-        origin = headers.get("origin") or _origin_of(headers.get("referer"))
-        if origin is None:
+        origin, referer = headers.get("origin"), headers.get("referer")
+        if not origin and not referer:
             return headers.get("sec-fetch-site") != "cross-site"
-        return self._may_connect(origin, headers.get("host", ""))
+        return self._may_connect(origin or origin_of(referer or ""), headers.get("host", ""))
 
 
 class _Replacing:
@@ -69,13 +68,3 @@ class _Replacing:
         cookies = [header for header in headers if header[0] == b"set-cookie"]
         await self._send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *cookies]})
         await self._send({"type": "http.response.body", "body": SCRIPT})
-
-
-def _origin_of(referer: str | None) -> str | None:
-    if not referer:
-        return None
-    try:
-        parts = urlsplit(referer)
-    except ValueError:
-        return "null"
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
