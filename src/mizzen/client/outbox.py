@@ -96,9 +96,11 @@ class Outbox:
                 timer.cancel()
             queue.withdraw(entry)
 
-    def write_event(self, args: Sequence[JSON], id: int) -> None:
-        """Write one event that an ack is expected for."""
-        self._write(self._codec.encode_event(self.socket.name, args, id), id)
+    def write_reserved(self, connection: Connection, args: Sequence[JSON]) -> tuple[int, asyncio.Future[Sequence[JSON]]]:
+        """Write one event that has been counted by `reserve`; give its ack's id, and what its arguments come to."""
+        id, reply = self._next_ack()
+        connection.write(self._codec.encode_event(self.socket.name, args, id))
+        return id, reply
 
     def _write(self, encoded: Encoded, id: int | None) -> None:
         connection = self.connection
@@ -168,6 +170,9 @@ class Outbox:
         limit = self._options.max_pending_acks
         if len(self._acks) >= limit:
             raise LocalProtocolError(f"{limit} acks of {self.socket!r} are awaited already (max_pending_acks); give `call` a timeout")
+        return self._next_ack()
+
+    def _next_ack(self) -> tuple[int, asyncio.Future[Sequence[JSON]]]:
         connection = self.connection
         if connection is not None and connection.paused:
             connection.resume()  # the ack may lie behind what is not read

@@ -60,16 +60,15 @@ class RetryQueue:
             self.send()
 
     def send(self) -> None:
-        """Send the first packet, if it is not on its way already."""
+        """Send the first packet, if it is not on its way already. Never raises: it was accepted when it was put."""
         connection = self._outbox.connection
         if not self._entries or self._entries[0].tried is not None or connection is None or not connection.alive():
             return
         entry = self._entries[0]
         entry.tries += 1
-        id, entry.tried = self._outbox.expect()
+        id, entry.tried = self._outbox.write_reserved(connection, entry.args)
         entry.tried.add_done_callback(lambda tried: self._over(entry, tried))
         entry.timer = asyncio.get_running_loop().call_later(self._ack_timeout, self._late, id, entry)
-        self._outbox.write_event(entry.args, id)
 
     def _late(self, id: int, entry: Entry) -> None:
         self._outbox.expect_no_more(id)
