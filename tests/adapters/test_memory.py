@@ -306,6 +306,17 @@ def test_rooms_are_made_before_they_are_joined_and_go_after_they_are_left() -> N
         ]
 
 
+def test_a_hook_may_end_the_socket_whose_joining_it_is_told_of() -> None:
+    host = FakeHost()
+    adapter = MemoryAdapter(host)
+    socket = FakeSocket("A")
+    adapter.add(socket)
+    host.room_watcher = lambda what, room, id: adapter.remove(socket)
+    adapter.join(socket, ("x", "y"))
+    assert adapter.rooms == {}
+    assert socket.joined == set()
+
+
 def test_nothing_is_told_of_the_room_that_an_own_id_names() -> None:
     for make in ADAPTERS:
         host = FakeHost()

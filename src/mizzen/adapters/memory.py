@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import TypeAlias
 
 from mizzen.ports import Acks, AdapterHost, Member, RestoredSession, SavedSession, SocketDetails, Target
 from mizzen.protocol.encoded import Encoded
 from mizzen.protocol.packet import Packet
 from mizzen.types import JSON, RoomEvent
+
+RoomChange: TypeAlias = tuple[RoomEvent, str, str | None]
+"""What happened to a room, and the id of the socket, if it is about one."""
 
 
 class MemoryAdapter:
@@ -31,7 +35,7 @@ class MemoryAdapter:
         self.leave(member, tuple(member.joined))
 
     def join(self, member: Member, rooms: Iterable[str]) -> None:
-        tell = self.host.room_watcher
+        told: list[RoomChange] | None = None if self.host.room_watcher is None else []
         for room in rooms:
             if room == member.id or room in member.joined:
                 continue
@@ -39,15 +43,17 @@ class MemoryAdapter:
             members = self.rooms.get(room)
             if members is None:
                 self.rooms[room] = {member}
-                if tell is not None:
-                    tell(RoomEvent.CREATE, room, None)
             else:
                 members.add(member)
-            if tell is not None:
-                tell(RoomEvent.JOIN, room, member.id)
+            if told is not None:
+                if members is None:
+                    told.append((RoomEvent.CREATE, room, None))
+                told.append((RoomEvent.JOIN, room, member.id))
+        if told:
+            self._tell(told)
 
     def leave(self, member: Member, rooms: Iterable[str]) -> None:
-        tell = self.host.room_watcher
+        told: list[RoomChange] | None = None if self.host.room_watcher is None else []
         for room in rooms:
             if room not in member.joined:
                 continue
@@ -56,10 +62,19 @@ class MemoryAdapter:
             members.discard(member)
             if not members:
                 del self.rooms[room]
-            if tell is not None:
-                tell(RoomEvent.LEAVE, room, member.id)
+            if told is not None:
+                told.append((RoomEvent.LEAVE, room, member.id))
                 if not members:
-                    tell(RoomEvent.DELETE, room, None)
+                    told.append((RoomEvent.DELETE, room, None))
+        if told:
+            self._tell(told)
+
+    def _tell(self, told: list[RoomChange]) -> None:
+        # When all is done: a hook may make sockets join, leave and go.
+        tell = self.host.room_watcher
+        if tell is not None:
+            for what, room, id in told:
+                tell(what, room, id)
 
     def members(self, target: Target) -> Collection[Member]:
         """Give the sockets that the target names; not to be kept, not to be changed."""
