@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mizzen.errors import MizzenError
@@ -159,6 +159,7 @@ PAYLOADS = st.fixed_dictionaries(
 )
 
 
+@example(verb="delete", args=[{"url": "/", "headers": {"content-type": "text/plain"}}])
 @given(verb=st.sampled_from(sorted(VERBS)), args=st.lists(PAYLOADS | JSON_VALUES, max_size=2) | PAYLOADS.map(lambda payload: [payload]))
 def test_whatever_comes_in_raises_nothing_else(verb: str, args: list[Any]) -> None:
     try:

@@ -79,6 +79,8 @@ def parse_request(verb: str, args: Sequence[JSON], body_of_get: bool = False) ->
                 body, content_type = _encode_body(data, None)
     elif data is not None and (data != {} or verb not in _EMPTY_IS_ABSENT):
         body, content_type = _encode_body(data, content_type)
+    else:
+        content_type = None
     return SocketRequest(VERBS[verb], path, raw_path, query, headers, body, content_type)
 
 
