@@ -675,17 +675,17 @@ class TestErrors:
         assert all(record.exc_info and record.exc_info[0] is ValueError for record in failures)
 
     @pytest.mark.parametrize("plain", [False, True], ids=["async", "plain"])
-    @pytest.mark.parametrize("failure", [RuntimeError("hook"), asyncio.CancelledError()], ids=["error", "cancelled"])
+    @pytest.mark.parametrize("failure", [RuntimeError, asyncio.CancelledError], ids=["error", "cancelled"])
     async def test_a_hook_that_fails_keeps_neither_the_ack_nor_other_hooks(
-        self, io: Server, caplog: pytest.LogCaptureFixture, plain: bool, failure: BaseException
+        self, io: Server, caplog: pytest.LogCaptureFixture, plain: bool, failure: type[BaseException]
     ) -> None:
         told: list[str] = []
 
         async def failing(error: Exception, socket: Socket | None, where: str) -> None:
-            raise failure
+            raise failure("hook")
 
         def plain_failing(error: Exception, socket: Socket | None, where: str) -> None:
-            raise failure
+            raise failure("hook")
 
         io.on_error(plain_failing if plain else failing)
         io.on_error(lambda error, socket, where: told.append(where))

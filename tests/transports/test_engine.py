@@ -546,17 +546,17 @@ async def test_middleware_may_answer_by_itself(io: Server, path: str) -> None:
 @pytest.mark.parametrize(
     ("failure", "told"),
     [
-        (RuntimeError("broken middleware"), "broken middleware"),
-        (asyncio.CancelledError(), "the middleware awaited something that was cancelled"),
+        (RuntimeError, "broken middleware"),
+        (asyncio.CancelledError, "the middleware awaited something that was cancelled"),
     ],
     ids=["error", "cancelled"],
 )
 async def test_middleware_that_fails_refuses_the_request(
-    io: Server, path: str, caplog: pytest.LogCaptureFixture, failure: BaseException, told: str
+    io: Server, path: str, caplog: pytest.LogCaptureFixture, failure: type[BaseException], told: str
 ) -> None:
     def broken(app: ASGIApp) -> ASGIApp:
         async def fail(scope: Scope, receive: Receive, send: Send) -> None:
-            raise failure
+            raise failure("broken middleware")
 
         return fail
 
