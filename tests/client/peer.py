@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from mizzen import Client
 from mizzen.client.ports import ClientSession
 from mizzen.protocol.encoded import Encoded
 from mizzen.types import Reason
+from tests.support import WITHIN, until
 
 OPEN = '0{"sid":"s","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}'
 
@@ -69,3 +73,12 @@ class Peers:
     def has_sent(self, packet: str, connection: int = -1) -> bool:
         """Say whether a connection, the last one if no other is named, has sent this."""
         return bool(self.made[connection:]) and packet in self.made[connection].sent
+
+
+async def connected(client: Client, peers: Peers, told: str = '{"sid":"main"}') -> Client:
+    """Connect a client whose server answers with what is `told`."""
+    connecting = asyncio.ensure_future(client.connect())
+    await until(lambda: peers.has_sent("40"))
+    peers.last.say(f"40{told}")
+    await asyncio.wait_for(connecting, WITHIN)
+    return client

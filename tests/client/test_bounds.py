@@ -12,7 +12,7 @@ from mizzen import Client, ConnectFailed, Reason, Server, Socket
 from mizzen.client.http import HTTP
 from mizzen.client.websocket import WebSocketTransport
 from mizzen.protocol.websocket import Opcode, encode_frame, encode_message
-from tests.client.peer import Peers
+from tests.client.peer import Peers, connected
 from tests.support import WITHIN, serve, until
 
 NOWHERE = "http://nowhere"
@@ -23,13 +23,6 @@ KILO = "x" * 1_000
 @pytest.fixture
 def peers() -> Peers:
     return Peers()
-
-
-async def connected(client: Client, peers: Peers, told: str = '{"sid":"one"}') -> None:
-    connecting = asyncio.ensure_future(client.connect())
-    await until(lambda: peers.has_sent("40"))
-    peers.last.say(f"40{told}")
-    await asyncio.wait_for(connecting, WITHIN)
 
 
 class TestEventsBeforeTheAnswerToConnect:

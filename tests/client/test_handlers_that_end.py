@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mizzen import Client, ClientSocket, ConnectFailed
-from tests.client.peer import Peers
+from tests.client.peer import Peers, connected
 from tests.support import WITHIN, until
 
 NOWHERE = "http://nowhere"
@@ -20,14 +20,6 @@ AT_ONCE = sys.version_info >= (3, 12)
 @pytest.fixture
 def peers() -> Peers:
     return Peers()
-
-
-async def connected(client: Client, peers: Peers, told: str = '{"sid":"main"}') -> Client:
-    connecting = asyncio.ensure_future(client.connect())
-    await until(lambda: peers.has_sent("40"))
-    peers.last.say(f"40{told}")
-    await asyncio.wait_for(connecting, WITHIN)
-    return client
 
 
 async def connected_other(other: ClientSocket, peers: Peers) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from mizzen import Client, ClientSocket, ConnectFailed, ConnectRefused, Reason, Server, Socket
-from tests.client.peer import Peers
+from tests.client.peer import Peers, connected
 from tests.support import WITHIN, serve, until
 
 NOWHERE = "http://nowhere"
@@ -20,14 +20,6 @@ QUICKLY: dict[str, Any] = {"reconnection_delay": 0.01, "reconnection_delay_max":
 @pytest.fixture
 def peers() -> Peers:
     return Peers()
-
-
-async def connected(client: Client, peers: Peers, told: str = '{"sid":"main"}') -> Client:
-    connecting = asyncio.ensure_future(client.connect())
-    await until(lambda: peers.has_sent("40"))
-    peers.last.say(f"40{told}")
-    await asyncio.wait_for(connecting, WITHIN)
-    return client
 
 
 async def asked(socket: ClientSocket, peers: Peers, packet: str = "40/slow,") -> asyncio.Future[None]:
