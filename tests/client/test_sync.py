@@ -378,6 +378,30 @@ def test_what_is_asked_of_a_client_that_is_not_connected_leaves_no_thread(url: s
     assert not portals()
 
 
+def test_an_emit_after_the_end_neither_waits_for_handlers_nor_ends_them(url: str) -> None:
+    socket = SyncClient(url, close_grace=0.0)
+    log: list[str] = []
+    release = threading.Event()
+
+    @socket.on("work")
+    async def work() -> None:
+        log.append("begun")
+        while not release.is_set():
+            await asyncio.sleep(0.001)
+        log.append("done")
+
+    socket.connect()
+    socket.emit("tell", "work")
+    until(lambda: log)
+    socket.emit("kick")
+    assert socket.wait_closed() is Reason.IO_SERVER_DISCONNECT
+    socket.emit("later")
+    assert log == ["begun"]
+    release.set()
+    until(lambda: log == ["begun", "done"])
+    socket.close()
+
+
 def test_an_async_handler_that_would_wait_for_itself_is_told(url: str) -> None:
     with SyncClient(url) as socket:
         errors: list[str] = []

@@ -663,11 +663,11 @@ def test_answers_and_the_end_come_when_it_is_their_turn(last: bytes, answers: li
     data = data + frame(PING, "a") + data + last + data
     codec = WebSocket(1000, inflate=True)
     assert codec.feed(data) == messages[:3]
-    assert (codec.more, codec.out, codec.state) == (True, [], OPEN)
+    assert (bool(codec.more), codec.out, codec.state) == (True, [], OPEN)
     assert codec.feed(b"") == [messages[3], *messages[:2]]
-    assert (codec.more, len(codec.out), codec.state) == (True, 1, OPEN)
+    assert (bool(codec.more), len(codec.out), codec.state) == (True, 1, OPEN)
     assert codec.feed(b"") == messages[2:]
-    assert (codec.more, codec.state) == (False, CLOSED)
+    assert (bool(codec.more), codec.state) == (False, CLOSED)
     assert frames_of(b"".join(codec.out)) == [(PONG, b"a"), *answers]
     assert codec.feed(b"") == []
     outcome = (messages * 2, [(PONG, b"a"), *answers])
@@ -683,7 +683,7 @@ def test_who_ends_the_connection_reads_no_more_and_who_closes_does() -> None:
             codec.fail(CloseCode.MESSAGE_TOO_BIG, "of somebody else")
         else:
             codec.close()
-        assert codec.more is not fails
+        assert bool(codec.more) is not fails
         assert codec.feed(b"") == ([] if fails else messages[3:])
         assert not codec.more
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mizzen import JSON, AckTimeout, ConnectionClosed, EventRefused, LocalProtocolError, RemoteError, Server, Socket
+from mizzen import JSON, AckTimeout, ConnectionClosed, EventRefused, LocalProtocolError, Reason, RemoteError, Server, Socket
 from mizzen.server.operator import Operator
 from mizzen.server.remote import RemoteSocket
 from mizzen.types import RoomEvent
@@ -556,6 +556,26 @@ class TestRoomHooks:
                 chat = io.of("/chat").sockets[await join_nsp(wire, "/chat")]
                 chat.join("talk")
                 assert told == ["create-room talk", "join-room talk"]
+
+    async def test_a_hook_finds_a_socket_that_goes_gone(self) -> None:
+        ended: list[Reason] = []
+        async with Server() as io:
+            io.on("disconnect", lambda socket, reason: ended.append(reason))
+            async with join_fake(io) as (wire, sid):
+                socket = io.sockets[sid]
+                socket.join("room")
+
+                @io.on_room
+                def hook(what: RoomEvent, room: str, id: str | None) -> None:
+                    socket.join("lobby")
+                    socket.disconnect()
+
+                wire.drop()
+                await until(lambda: ended)
+                await settle()
+            assert ended == [Reason.TRANSPORT_CLOSE]
+            assert io.of("/").adapter.rooms == {}
+            assert io.of("/").population == 0
 
     async def test_a_hook_that_fails_stops_nothing(self, caplog: pytest.LogCaptureFixture) -> None:
         async with Server() as io:

@@ -42,15 +42,17 @@ class Portal:
         self._calls = 0
         self._idle = False
 
-    def run(self, function: Callable[[], Coroutine[object, object, T]]) -> T:
-        """Run a coroutine on the loop and wait for its result; the thread ends after it, unless something is connected.
+    def run(self, function: Callable[[], Coroutine[object, object, T]], *, ends: bool = False) -> T:
+        """Run a coroutine on the loop and wait for its result.
+
+        The thread ends after it if nothing has been connected since it was started; with `ends`, if nothing is.
 
         Raises what the coroutine raises. When the wait is interrupted, by Ctrl-C for instance, the coroutine is cancelled first. Raises
         LocalProtocolError on the loop's own thread.
         """
         thread = self._enter()
         try:
-            return thread.run(self._ending(function))
+            return thread.run(self._ending(function) if ends else function)
         finally:
             self._leave(thread)
 
@@ -89,6 +91,7 @@ class Portal:
                 thread = LoopThread(client.manager.bind, lambda: client.manager.close(0.0), client.manager.options.close_grace)
                 thread.start()
                 self._thread = thread
+                self._idle = True
             elif thread.is_current:
                 raise LocalProtocolError(
                     "a SyncClient was called on the thread of its own event loop, which would wait for itself: "

@@ -156,11 +156,11 @@ class SyncClientSocket(SyncRequests, SyncEmits, Listening):
 
     def connect(self) -> None:
         """Connect, and return once the server has accepted the socket; raises what `ClientSocket.connect` does."""
-        self._entrance.run(self._socket.connect)
+        self._entrance.run(self._socket.connect, ends=True)
 
     def disconnect(self) -> None:
         """Disconnect, and stay so until `connect`; what is queued is sent first. Harmless when it is not connected."""
-        self._entrance.run(self._socket.disconnect)
+        self._entrance.run(self._socket.disconnect, ends=True)
 
     def wait_closed(self) -> Reason | None:
         """Wait until the socket is closed for good, and give the reason."""
@@ -315,7 +315,7 @@ class SyncClient(SyncClientSocket):
 
     def close(self) -> None:
         """Disconnect all sockets of the connection, end it, and end the thread; `connect` begins anew."""
-        self._entrance.run(self._client.close)
+        self._entrance.run(self._client.close, ends=True)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        self._entrance.run(lambda: self._client.__aexit__(kind, error, traceback))
+        self._entrance.run(lambda: self._client.__aexit__(kind, error, traceback), ends=True)

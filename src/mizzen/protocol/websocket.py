@@ -168,8 +168,8 @@ class WebSocket:
 
     `feed` gives the messages that bytes complete; `out` collects what is to be sent in answer (pongs, the Close frame), and the shell
     sends and empties it. A message of more than `max_size` bytes ends the connection as soon as a header tells of it. `inflate` says that
-    permessage-deflate was agreed on, without context takeover. `more` says that `feed` has stopped before the end of the bytes, because
-    it has inflated more than `max_size` of them, and goes on with `feed(b"")`. `on_pong` is called with the payload of each pong.
+    permessage-deflate was agreed on, without context takeover. `more` is what `feed` has left, because it has inflated more than `max_size`
+    bytes at once: bytes and a position in them; `feed(b"")` goes on there. `on_pong` is called with the payload of each pong.
     `failure` is the code that the peer was told when it broke the protocol, and `close_code` then ABNORMAL. With `client` it is the
     client's side.
     """
@@ -191,7 +191,7 @@ class WebSocket:
         self.close_reason: str = ""
         self.failure: CloseCode | None = None
         self.inflate: bool = inflate
-        self.more: bool = False
+        self.more: tuple[bytes, int] | None = None
         # Bytes of a frame that is not complete; looked at once `_need` bytes are there, so that a slow frame costs no more than its size.
         self._buffer: bytearray = bytearray()
         self._have = 0
@@ -219,7 +219,15 @@ class WebSocket:
                     self.fail(CloseCode.INVALID_DATA, "text that is not UTF-8")
                     return []
         messages: list[str | bytes] = []
-        if self._have:
+        position = 0
+        if self.more is not None:
+            rest, position = self.more
+            self.more = None
+            if data:
+                data, position = rest[position:] + data, 0
+            else:
+                data = rest
+        elif self._have:
             self._buffer += data
             self._have += len(data)
             if self._have < self._need:
@@ -227,8 +235,7 @@ class WebSocket:
             data = bytes(self._buffer)
             self._buffer.clear()
             self._have = 0
-            self.more = False
-        position, end = 0, len(data)
+        end = len(data)
         inflated = 0
         key_size = self._key_size
         try:
@@ -265,18 +272,17 @@ class WebSocket:
                 else:
                     inflated += self._take(first, payload, messages)
                     if inflated > self.max_size and position < end:
-                        self.more = True
-                        self._need = 0
+                        self.more = data, position
                         break
         except UnicodeDecodeError:
             self.fail(CloseCode.INVALID_DATA, "text that is not UTF-8")
         except _Failure as failure:
             self.fail(failure.code, failure.reason)
         else:
-            if position < end and self.state is not CLOSED:
+            if position < end and self.more is None and self.state is not CLOSED:
                 self._buffer += data[position:] if position else data
                 self._have = end - position
-        self._at_start = not (self._have or self._opcode or self.state is CLOSED or not key_size)
+        self._at_start = not (self._have or self._opcode or self.more or self.state is CLOSED or not key_size)
         return messages
 
     def _may_shrink(self, first: int, length: int) -> bool:
@@ -385,7 +391,8 @@ class WebSocket:
         self.close_reason = reason
         self.failure = code
         self.state = CLOSED
-        self._at_start = self.more = False
+        self._at_start = False
+        self.more = None
         self._fragments.clear()
         self._decoder = None
 

@@ -343,13 +343,14 @@ class Socket(Converses, Listening):
             self._last_rooms = self.rooms
         if self.proof is not None:
             self._save(self.proof, reason)
-        if self.state is ARRIVING:
+        arriving = self.state is ARRIVING
+        self.state = GONE  # before hooks are told of its rooms, which may do something with it
+        self.reason = reason
+        if arriving:
             self.joined.clear()
             self._early = None
         else:
             namespace.adapter.remove(self)
-        self.state = GONE
-        self.reason = reason
         namespace.population -= 1
         if not namespace.population:
             namespace.server.namespaces.left(namespace)
