@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator, Generator
 
 import pytest
@@ -13,6 +14,10 @@ from tests.support import serve
 
 settings.register_profile("mizzen", deadline=None, print_blob=True, derandomize="CI" in os.environ)
 settings.load_profile("mizzen")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # What a shell starts in the background ignores Ctrl-C, and so would the programs that tests start and send it to.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
