@@ -253,14 +253,14 @@ async def test_remember_upgrade():
 @pytest.mark.parametrize(
     ("options", "there", "absent"),
     [
-        ({"transports": "polling"}, "t=", "b64"),
+        ({"transports": "polling"}, "t=", "b64="),
         ({"transports": "websocket"}, "EIO=4&transport=websocket", "&t="),
         ({"transports": "websocket", "timestamp_requests": True, "timestamp_param": "stamp"}, "stamp=", "&t="),
         ({"transports": "polling", "timestamp_requests": False}, "transport=polling", "&t="),
         ({"force_base64": True}, "b64=1", "&t="),
-        ({"query": {"a": "1 2"}}, "a=1+2", "sails"),
-        ({"sails": True}, "__sails_io_sdk_version=", "b64"),
-        ({"path": "/elsewhere/"}, "transport=websocket", "b64"),
+        ({"query": {"a": "1 2"}}, "a=1+2", "sdk_version="),
+        ({"sails": True}, "__sails_io_sdk_version=", "b64="),
+        ({"path": "/elsewhere/"}, "transport=websocket", "b64="),
     ],
 )
 async def test_what_stands_in_the_query(options: dict[str, Any], there: str, absent: str):
